@@ -1,0 +1,103 @@
+"""The plan: a row program and row addresses. One type for layer-by-layer, streamed and every schedule between.
+
+A step is "layer k makes its next rows". Every row of every activation has an arena offset of its own, so a kernel gets
+row pointers and never a stride. Layer by layer is the program that runs each layer to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tinycompress.ir.graph import QuantGraph
+from tinycompress.ir.ops import Op
+from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
+
+ARENA_ALIGN = 16
+"""Alignment in bytes of the arena the caller hands over; offsets are relative to such an address."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Layer `layer` makes its output rows `first_row … first_row + rows − 1`."""
+
+    layer: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where each row of one activation lives: `offsets[r]` in arena bytes, each row `row_bytes` long.
+
+    A view (Reshape) shares its source's storage: `view_of` names the tensor it aliases. Rows of constants and padding
+    are not placed.
+    """
+
+    tensor: str
+    row_bytes: int
+    offsets: tuple[int, ...]
+    view_of: str | None = None
+
+    @property
+    def is_contiguous(self) -> bool:
+        return all(b - a == self.row_bytes for a, b in zip(self.offsets, self.offsets[1:], strict=False))
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer: the operator, its kernel, rows per call, packed weights, and step-local or lasting work memory.
+
+    Scratch lives only during a step. An accumulator (running sums of a streamed mean) lives from the layer's first step
+    to its last. Offsets are arena bytes, 0 when the size is 0.
+    """
+
+    index: int
+    op: Op
+    kernel: KernelVariant
+    packed: PackedKernel
+    rows_per_step: int
+    scratch_bytes: int
+    scratch_offset: int
+    accumulator_bytes: int = 0
+    accumulator_offset: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A deployable schedule of `graph`. Inputs and outputs live in the arena (`io_bytes` outside it is 0).
+
+    `arena_bytes` is exact: what the generated code asks for, and what `plan.check` has verified byte by byte.
+    `arena_lower_bound_bytes` holds for `bound_scope` (a sentence); `arena_is_optimal` when the two are equal.
+    `live_bytes[i]` is the live set during step i; `peak_layer` the layer at the largest.
+    `views` are Reshape operators that need no code. `trace_tensors` are the activations in the order of trace indices.
+    """
+
+    graph: QuantGraph
+    layers: tuple[LayerPlan, ...]
+    steps: tuple[Step, ...]
+    placements: Mapping[str, Placement]
+    arena_bytes: int
+    arena_lower_bound_bytes: int
+    bound_scope: str
+    live_bytes: tuple[int, ...]
+    peak_layer: int
+    views: tuple[Op, ...] = ()
+
+    @property
+    def arena_is_optimal(self) -> bool:
+        return self.arena_bytes == self.arena_lower_bound_bytes
+
+    @property
+    def trace_tensors(self) -> tuple[str, ...]:
+        return tuple(name for layer in self.layers for name in layer.op.outputs)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Flash bytes of all packed arrays (exact: the generated weights file)."""
+        return sum(layer.packed.weights_bytes for layer in self.layers)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state struct kept between inferences."""
+        return sum(self.graph.tensors[s.read].bytes for s in self.graph.states)
