@@ -99,7 +99,7 @@ class Op:
             if f.metadata.get("constant") and getattr(self, f.name) is not None:
                 value = getattr(self, f.name)
                 changes[f.name] = names.get(value, value)
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 def _constant() -> str:
