@@ -25,4 +25,8 @@ EXPLAIN = {
         "An activation has no per-tensor scale and zero point. Models that were quantized per axis on activations, or only "
         "partly, cannot be deployed; quantize the float model instead."
     ),
+    "TC-M007": (
+        "A stored graph (graph.json with tensors.npz) is incomplete, damaged, or was written by another format version. Stages "
+        "write by rename, so an interrupted run never leaves one half-written; delete the directory and run the stage again."
+    ),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, fields, replace
-from typing import Self
+from typing import Any, Self
 
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
@@ -91,7 +91,7 @@ class Op:
 
     def renamed(self, names: dict[str, str]) -> Self:
         """The same operator with tensor names replaced where `names` has them."""
-        changes: dict[str, object] = {
+        changes: dict[str, Any] = {
             "inputs": tuple(names.get(n, n) for n in self.inputs),
             "outputs": tuple(names.get(n, n) for n in self.outputs),
         }
@@ -107,7 +107,7 @@ def _constant() -> str:
 
 
 def _optional_constant() -> str | None:
-    return field(default=None, metadata={"constant": True})  # type: ignore[no-any-return]
+    return field(default=None, metadata={"constant": True})
 
 
 @dataclass(frozen=True, kw_only=True)
