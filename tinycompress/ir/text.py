@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from tinycompress.ir.codec import encode
+from tinycompress.codec import encode
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.ops import Activation, Op
 from tinycompress.ir.tensor import DType, Tensor

@@ -76,7 +76,7 @@ def _decode_dataclass(cls: type[Any], value: Any, path: str) -> Any:
     unknown = sorted(set(value) - set(known))
     if unknown:
         raise CodecError(f"{path}: unknown field {unknown[0]!r} of {cls.__name__}")
-    hints = _hints(cls)
+    hints: dict[str, Any] = _hints(cls)  # type: ignore[arg-type]
     decoded = {name: decode(hints[name], item, f"{path}.{name}") for name, item in value.items()}
     try:
         return cls(**decoded)

@@ -1,0 +1,217 @@
+"""Recipes: TOML files into validated models. Precedence: flag > `TINYCOMPRESS_*` > recipe > default."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tinycompress.errors import ConfigError
+
+ENV_PREFIX = "TINYCOMPRESS_"
+RESERVED_ENV = {"TINYCOMPRESS_DATA", "TINYCOMPRESS_CACHE"}
+"""Variables with the prefix that are not settings: where test data and caches are."""
+
+DEMO_RECIPE = Path(__file__).parent / "recipes" / "mnist.toml"
+
+
+class Section(BaseModel):
+    """Base of every recipe section: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(Section):
+    """The network: a file (.onnx, .tflite, stored graph) or a Python factory `pkg.mod:name` / `file.py:name`."""
+
+    source: str | None = None
+    weights: Path | None = None
+    input_shape: tuple[int, ...] | None = None
+    name: str | None = None
+    trust: bool = False
+
+
+class DataSection(Section):
+    """The user's data: `mnist`, a .npz, a folder of images, or `pkg.mod:callable`; and what calibrates int8."""
+
+    source: str | None = None
+    calibration: str | None = None
+    calibration_samples: int = Field(default=256, ge=1)
+
+
+class TaskSection(Section):
+    """What the network is for, and how it is scored."""
+
+    kind: Literal["classification", "regression", "autoencoder"] = "classification"
+    loss: str | None = None
+    metric: str | None = None
+
+
+class QuantizeSection(Section):
+    """Post-training quantization (METHODS B4.4) and rounding."""
+
+    weights: Literal["minmax", "mse"] = "mse"
+    activations: Literal["minmax", "ema", "percentile", "mse", "entropy"] = "percentile"
+    rounding: Literal["double", "single"] = "double"
+    bias_correction: bool = False
+
+
+class PlanSection(Section):
+    """Schedule of the generated code: layer by layer, row-streamed, or whichever the budget asks for."""
+
+    schedule: Literal["layers", "streamed", "auto"] = "auto"
+    optimize: Literal["speed", "size"] = "speed"
+
+
+class BuildSection(Section):
+    """Compiler of firmware and library."""
+
+    toolchain: Literal["zig", "gcc"] = "zig"
+
+
+class DeploySection(Section):
+    """What is run on the target: samples compared byte by byte, inferences timed, samples scored."""
+
+    samples: int = Field(default=20, ge=1)
+    inferences: int = Field(default=50, ge=1)
+    accuracy_samples: int | None = Field(default=None, ge=1)
+
+
+class BudgetSection(Section):
+    """Limits the result must keep; None is the board's own limit (bytes) or no limit."""
+
+    ram_bytes: int | str | None = None
+    flash_bytes: int | str | None = None
+    instructions: int | None = None
+    latency_ms: float | None = None
+    min_accuracy: float | None = None
+
+
+class Config(Section):
+    """A whole recipe. `compress` is validated by `compress.recipe` when the stage runs; absent means no compression."""
+
+    board: str | None = None
+    seed: int = 0
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    task: TaskSection = TaskSection()
+    quantize: QuantizeSection = QuantizeSection()
+    plan: PlanSection = PlanSection()
+    build: BuildSection = BuildSection()
+    deploy: DeploySection = DeploySection()
+    budget: BudgetSection = BudgetSection()
+    compress: dict[str, Any] | None = None
+
+
+def load_config(
+    recipe: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """The settings in force: `recipe` (TOML), then environment, then `overrides` (dotted keys such as ``board``).
+
+    ConfigError TC-C101 when the file cannot be read or parsed, TC-C102 for an unknown key (with the nearest match),
+    TC-C103 for a value of the wrong type or range.
+    """
+    values = _read(recipe) if recipe is not None else {}
+    _reject_unknown(values, Config, str(recipe))
+    if recipe is not None:
+        _anchor_paths(values, recipe.parent)
+    for key, text in _environment(os.environ if environ is None else environ).items():
+        _put(values, key, text)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _put(values, key, value)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            "TC-C103", f"{key} = {first['input']!r}: {first['msg']}", where=str(recipe) if recipe else "flags"
+        ) from None
+
+
+def _read(recipe: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(recipe.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError("TC-C101", f"cannot read the recipe: {error.strerror}", where=str(recipe)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("TC-C101", f"not valid TOML: {error}", where=str(recipe)) from None
+
+
+def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
+    """Relative file names in a recipe are relative to the recipe."""
+    for section, key in (("model", "source"), ("model", "weights"), ("data", "source"), ("data", "calibration")):
+        text = values.get(section, {}).get(key)
+        if isinstance(text, str):
+            file, colon, name = text.rpartition(":") if ".py:" in text else (text, "", "")
+            candidate = folder / file
+            if not Path(file).is_absolute() and candidate.exists():
+                values[section][key] = f"{candidate}{colon}{name}"
+
+
+def _reject_unknown(values: Mapping[str, Any], model: type[BaseModel], where: str, prefix: str = "") -> None:
+    for key, value in values.items():
+        if key not in model.model_fields:
+            raise ConfigError(
+                "TC-C102", f"unknown key {prefix + key!r}", where=where, fix=nearest(key, model.model_fields)
+            )
+        annotation = model.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, Mapping):
+            _reject_unknown(value, annotation, where, f"{prefix}{key}.")
+
+
+def nearest(name: str, known: Any) -> str:
+    """The advice for a mistyped name: the nearest known one, else all of them."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+
+
+def setting_names(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """Dotted names of all scalar settings, e.g. ``quantize.rounding``."""
+    names: list[str] = []
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += setting_names(field.annotation, f"{prefix}{key}.")
+        elif key != "compress":
+            names.append(prefix + key)
+    return names
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    by_variable = {ENV_PREFIX + name.replace(".", "_").upper(): name for name in setting_names()}
+    return {by_variable[variable]: text for variable, text in environ.items() if variable in by_variable}
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    if key == "input_shape" and isinstance(value, str):
+        value = parse_shape(value)
+    values[key] = value
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """``1,28,28`` or ``1x28x28`` → (1, 28, 28); ConfigError TC-C104 otherwise."""
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ConfigError("TC-C104", f"{text!r} is not a shape", where="--input-shape", fix="write e.g. 1,28,28")
+    return shape
+
+
+def config_json(config: Config) -> dict[str, Any]:
+    """The settings as plain JSON values, for hashing and printing."""
+    document: dict[str, Any] = json.loads(config.model_dump_json())
+    return document

@@ -1,0 +1,199 @@
+"""report.json as dataclasses: schema 1. Every number says what it is by where it stands.
+
+`measured` comes from a board, `counted` from the emulator's instruction counter, `exact` facts (RAM, flash) from the
+planner and the ELF, `estimated` from a model with its error. A value nobody can know in a mode is None, never 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinycompress.errors import ConfigError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the numbers: versions, compiler and its flags, emulator, seed and the data's digest."""
+
+    version: str
+    compiler: str
+    flags: tuple[str, ...]
+    emulator: str | None
+    seed: int | None
+    dataset_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network that was deployed: multiply-accumulates of convolutions and dense layers, constant elements."""
+
+    name: str
+    sha256: str
+    macs: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Ram:
+    """Bytes of the library (not of the measuring firmware); `total_bytes` is the sum of the parts below."""
+
+    arena_bytes: int
+    arena_lower_bound_bytes: int
+    arena_is_optimal: bool
+    bound_scope: str
+    io_bytes: int
+    state_bytes: int
+    static_bytes: int
+    stack_bytes: int | None
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class Flash:
+    """Bytes of the library in the ELF."""
+
+    code_bytes: int
+    weights_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class FirmwareSize:
+    """Bytes of the whole measuring program, library included."""
+
+    ram_bytes: int
+    flash_bytes: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Executed instructions from entry to return of `<model>_invoke`, in the emulator."""
+
+    instructions: int
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """Latency from a model; the truth lies within ± `error` (a fraction) for most networks, not for all."""
+
+    latency_ms: float
+    error: float
+    basis: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Latency of `n` inferences on the board, and the stack's high-water mark."""
+
+    clock_hz: int
+    n: int
+    median_ms: float
+    p95_ms: float
+    min_ms: float
+    max_ms: float
+    stack_bytes: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the plan; `instructions` or `cycles` when a profile was taken."""
+
+    index: int
+    name: str
+    op: str
+    kernel: str
+    macs: int
+    weights_bytes: int
+    scratch_bytes: int
+    live_bytes: int
+    instructions: int | None
+    cycles: int | None
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first tensor whose bytes differ between the reference and the target."""
+
+    sample: int
+    tensor: str
+    layer: str
+    byte: int
+    expected: int
+    actual: int
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Target against the integer reference: inferences and tensors compared, bytes that differ."""
+
+    samples: int
+    tensors: int
+    mismatching_bytes: int
+    first_divergence: Divergence | None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The task's metric on the test split: float model, integer reference, and the target on the same samples."""
+
+    metric: str
+    samples: int
+    float: float | None
+    int8: float
+    device: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything `deploy` found out. `estimated` is None once `measured` is there."""
+
+    schema: int
+    provenance: Provenance
+    model: Model
+    board: str
+    target: str
+    rounding: str
+    ram: Ram
+    flash: Flash
+    firmware: FirmwareSize
+    counted: Counted | None
+    estimated: Estimated | None
+    measured: Measured | None
+    layers: tuple[Layer, ...]
+    validation: Validation
+    accuracy: Accuracy | None
+    notes: tuple[str, ...]
+
+
+def to_json(report: Report) -> str:
+    """The report as stable JSON text."""
+    from tinycompress.codec import encode
+
+    return json.dumps(encode(report), indent=2) + "\n"
+
+
+def from_json(text: str, where: str = "report.json") -> Report:
+    """The report that `to_json` wrote; ConfigError TC-C110 when the text is not one."""
+    from tinycompress.codec import CodecError, decode
+
+    try:
+        document: Any = json.loads(text)
+        report: Report = decode(Report, document)
+    except (json.JSONDecodeError, CodecError) as error:
+        raise ConfigError("TC-C110", f"not a schema {SCHEMA} report: {error}", where=where) from None
+    return report
+
+
+def save(report: Report, path: Path) -> None:
+    """Write report.json by rename."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(to_json(report))
+    os.replace(name, path)

@@ -1,0 +1,135 @@
+"""Run directories: one locked folder a run, one sub-folder a stage, each written by rename and reused by its key.
+
+A stage's key is a hash of everything it depends on, so an interrupted run goes on where it stopped and a changed
+setting redoes exactly the stages behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tinycompress.errors import ConfigError
+
+STAGE_FILE = "stage.json"
+
+
+def digest(*parts: Any) -> str:
+    """Hex SHA-256 over JSON-encodable parts and bytes; equal parts give equal digests on every machine."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()
+        sha.update(len(data).to_bytes(8, "little"))
+        sha.update(data)
+    return sha.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class RunDir:
+    """A run's folder. `stage` makes or reuses a stage; `log` remembers which were reused."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reused: list[str] = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path, *, fresh: bool = False) -> Iterator[RunDir]:
+        """Create and lock the folder; `fresh` empties it first.
+
+        ConfigError TC-C120 when another process holds it, TC-C121 when it cannot be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = (path / ".lock").open("a")
+        except OSError as error:
+            raise unwritable(path, error) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    "TC-C120",
+                    "another run is using this directory",
+                    where=str(path),
+                    fix="wait for it, or give --run DIR",
+                ) from None
+            for entry in path.iterdir():
+                if (fresh or entry.name.startswith(".tmp-")) and entry.name != ".lock":
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            yield cls(path)
+
+    def stage(self, name: str, key: str, make: Callable[[Path], None]) -> Path:
+        """The folder of stage `name`: reused when its key matches, else made by `make(folder)` and renamed in place.
+
+        `make` gets an empty scratch folder beside it; when it raises (or the process dies), the old stage stays.
+        """
+        final = self.path / name
+        if stored_key(final) == key:
+            self.reused.append(name)
+            return final
+        scratch = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-", dir=self.path))
+        scratch.chmod(0o755)
+        try:
+            make(scratch)
+            (scratch / STAGE_FILE).write_text(json.dumps({"stage": name, "key": key}) + "\n")
+            if final.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-", dir=self.path))
+                os.rename(final, old / "old")
+                os.rename(scratch, final)
+                shutil.rmtree(old)
+            else:
+                os.rename(scratch, final)
+        except OSError as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+                raise unwritable(self.path, error) from error
+            raise
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        return final
+
+    def work(self, name: str, key: str) -> Path:
+        """A folder for a long stage's own checkpoints, kept over interruptions while `key` stays the same."""
+        folder = self.path / f"{name}.work"
+        if stored_key(folder) != key:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir()
+            (folder / STAGE_FILE).write_text(json.dumps({"stage": name, "key": key}) + "\n")
+        return folder
+
+
+def stored_key(folder: Path) -> str | None:
+    """The key a finished stage was made with; None when there is none (or it is damaged)."""
+    try:
+        value = json.loads((folder / STAGE_FILE).read_text())["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def unwritable(path: Path, error: OSError) -> ConfigError:
+    """The diagnostic for a folder or file that cannot be written: no permission, read-only, or a full disk."""
+    reason = error.strerror or str(error)
+    fix = (
+        "free some space"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else "choose a writable directory with --run DIR"
+    )
+    return ConfigError("TC-C121", f"cannot write: {reason}", where=str(path), fix=fix)
