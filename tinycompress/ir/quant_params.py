@@ -1,0 +1,221 @@
+"""Integer parameters of the int8 operators: the numbers that the C kernels' structs and the numpy reference share.
+
+Every function takes tensors (for their scales) and returns plain integers; nothing here looks at data. The order of
+float operations is TFLM's, so that the integers equal those of its reference kernels (METHODS B4.2, B4.3).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinycompress.ir import ops as o
+from tinycompress.ir.fixedpoint import convolution_multipliers, quantize_multiplier, quantize_values, scale_ratio
+from tinycompress.ir.graph import Rounding
+from tinycompress.ir.tensor import Tensor
+
+ADD_LEFT_SHIFT = 20
+"""Add and Sub scale both zero-centred int8 operands by 2^20 before rescaling them to a common scale."""
+
+SOFTMAX_INTEGER_BITS = 5
+"""Scaled differences in (log-)softmax are Q5.26."""
+
+RESIZE_FRACTION_BITS = 10
+"""ResizeBilinear weighs neighbours in units of 2^-10 per axis."""
+
+
+@dataclass(frozen=True)
+class AddParams:
+    """Rescaling of `y = a ± b`: each operand to (x − zp)·2^left_shift · multiplier · 2^(shift−31), then the sum.
+
+    Shifts are ≤ 0 in the TFLite convention (negative is to the right).
+    """
+
+    left_shift: int
+    a_multiplier: int
+    a_shift: int
+    b_multiplier: int
+    b_shift: int
+    output_multiplier: int
+    output_shift: int
+
+
+def add_params(a: Tensor, b: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE) -> AddParams:
+    """Parameters of Add and Sub. Both operands are brought to scale 2·max(s_a, s_b) / 2^20, then to s_y."""
+    sa, sb, sy = (t.quantization.tensor_scale for t in (a, b, y))
+    common = 2.0 * max(sa, sb)
+    ma, ha = quantize_multiplier(sa / common, rounding)
+    mb, hb = quantize_multiplier(sb / common, rounding)
+    mo, ho = quantize_multiplier(common / ((1 << ADD_LEFT_SHIFT) * sy), rounding)
+    return AddParams(ADD_LEFT_SHIFT, ma, ha, mb, hb, mo, ho)
+
+
+def mul_multiplier(a: Tensor, b: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE) -> tuple[int, int]:
+    """(multiplier, shift) of Mul: s_a · s_b / s_y, applied to (a − zp_a)(b − zp_b)."""
+    sa, sb, sy = (t.quantization.tensor_scale for t in (a, b, y))
+    return quantize_multiplier(scale_ratio((sa, sb), (sy,)), rounding)
+
+
+def same_quantization(a: Tensor, b: Tensor) -> bool:
+    """Whether both tensors have one scale and one zero point, so that values pass between them unchanged."""
+    qa, qb = a.quantization, b.quantization
+    return (qa.tensor_scale, qa.tensor_zero_point) == (qb.tensor_scale, qb.tensor_zero_point)
+
+
+def rescale_multiplier(x: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE) -> tuple[int, int]:
+    """(multiplier, shift) of s_x / s_y: Quantize between integers, Concat inputs, Clamp with its own output scale.
+
+    y = requantize(x − zp_x) + zp_y. Concat, Clamp and Quantize int8 → int8 with `same_quantization` copy instead, which
+    gives the same bytes.
+    """
+    return quantize_multiplier(scale_ratio((x.quantization.tensor_scale,), (y.quantization.tensor_scale,)), rounding)
+
+
+def fully_connected_multipliers(
+    x: Tensor, weights: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(multipliers, shifts) of FullyConnected, one each per output row of `weights`.
+
+    Per-tensor weights: the product s_x · s_w is rounded to float32 first, as TFLM does; per-channel ones as for a
+    convolution, in double.
+    """
+    channels = weights.shape[0]
+    if not weights.quantization.is_per_tensor:
+        return convolution_multipliers(x, weights, y, channels, rounding)
+    product = np.float32(x.quantization.tensor_scale) * np.float32(weights.quantization.tensor_scale)
+    pair = quantize_multiplier(float(product) / y.quantization.tensor_scale, rounding)
+    return (pair[0],) * channels, (pair[1],) * channels
+
+
+@dataclass(frozen=True)
+class MeanParams:
+    """y = requantize(Σx − count·zp_x, multiplier, shift) + zp_y, or, when `divides`, y = trunc(Σx / count) on raw q."""
+
+    count: int
+    multiplier: int
+    shift: int
+    divides: bool
+
+
+def mean_params(x: Tensor, y: Tensor, count: int, rounding: Rounding = Rounding.DOUBLE) -> MeanParams:
+    """Parameters of Mean over `count` elements: 1/count is folded into the multiplier of s_x / s_y.
+
+    The fold keeps up to 32 extra bits of the multiplier, then divides by count, truncating. With equal quantization on
+    both sides TFLM divides the plain sum instead, truncating toward zero: `divides`.
+    """
+    multiplier, shift = rescale_multiplier(x, y, rounding)
+    extra = min(count.bit_length() - 1, 32, 31 + shift)
+    return MeanParams(count, (multiplier << extra) // count, shift - extra, same_quantization(x, y))
+
+
+@dataclass(frozen=True)
+class SoftmaxParams:
+    """diff = q − max(row), contributing 0 below `diff_min`.
+
+    diff · 2^left_shift · multiplier / 2^31, rounded by requantize, is beta · s · diff in Q5.26.
+    """
+
+    multiplier: int
+    left_shift: int
+    diff_min: int
+
+
+def softmax_params(x: Tensor, beta: float = 1.0, rounding: Rounding = Rounding.DOUBLE) -> SoftmaxParams:
+    """Parameters of Softmax and of the exponentials inside LogSoftmax (beta 1)."""
+    bits = SOFTMAX_INTEGER_BITS
+    limit = 2.0 ** (30 if rounding is Rounding.SINGLE else 31) - 1.0
+    real = min(float(np.float32(beta)) * x.quantization.tensor_scale * (1 << (31 - bits)), limit)
+    multiplier, shift = quantize_multiplier(real, rounding)
+    radius = ((1 << bits) - 1) * (1 << (31 - bits)) / 2.0**shift
+    return SoftmaxParams(multiplier, shift, -math.floor(radius))
+
+
+@dataclass(frozen=True)
+class LogSoftmaxParams:
+    """Softmax's parameters, and (multiplier, shift) that take a Q5.26 value back to units of the input's q."""
+
+    softmax: SoftmaxParams
+    reverse_multiplier: int
+    reverse_shift: int
+
+
+def log_softmax_params(x: Tensor, rounding: Rounding = Rounding.DOUBLE) -> LogSoftmaxParams:
+    """Parameters of LogSoftmax."""
+    forward = softmax_params(x, 1.0, rounding)
+    real = (1 << (31 - forward.left_shift)) / forward.multiplier
+    multiplier, shift = quantize_multiplier(real, rounding)
+    return LogSoftmaxParams(forward, multiplier, shift)
+
+
+def prelu_multipliers(
+    x: Tensor, alpha: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((multiplier, shift) for x ≥ zp_x, (multiplier, shift) for the product (x − zp_x)(alpha − zp_alpha))."""
+    sx, sa, sy = (t.quantization.tensor_scale for t in (x, alpha, y))
+    return (
+        quantize_multiplier(scale_ratio((sx,), (sy,)), rounding),
+        quantize_multiplier(scale_ratio((sx, sa), (sy,)), rounding),
+    )
+
+
+def svdf_multipliers(
+    x: Tensor, feature: Tensor, state: Tensor, time: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((multiplier, shift) of feature products into the state, (multiplier, shift) of time products into the output).
+
+    Products and quotients of scales are taken in float32, as TFLM does.
+    """
+
+    def scale(t: Tensor) -> np.float32:
+        return np.float32(t.quantization.tensor_scale)
+
+    first = scale(x) * scale(feature) / scale(state)
+    second = scale(state) * scale(time) / scale(y)
+    return quantize_multiplier(float(first), rounding), quantize_multiplier(float(second), rounding)
+
+
+def pad_value(op: o.Pad, y: Tensor) -> int:
+    """The quantized value that Pad writes: `op.value` in the output's quantization, so that 0.0 is the zero point."""
+    return int(quantize_values(np.asarray(op.value), y.quantization, y.dtype))
+
+
+def nearest_indices(size: int, output: int, align_corners: bool, half_pixel_centers: bool) -> tuple[int, ...]:
+    """Per output position along one axis, the input position that ResizeNearest copies. float32 arithmetic."""
+    ratio = align_corners and output > 1
+    scale = np.float32(size - 1) / np.float32(output - 1) if ratio else np.float32(size) / np.float32(output)
+    offset = np.float32(0.5 if half_pixel_centers else 0.0)
+    indices = []
+    for i in range(output):
+        place = float((np.float32(i) + offset) * scale)
+        index = math.floor(place + 0.5) if align_corners else math.floor(place)
+        indices.append(max(0, min(index, size - 1)))
+    return tuple(indices)
+
+
+@dataclass(frozen=True)
+class BilinearTap:
+    """One output position along one axis: (x[low]·(1024 − weight) + x[high]·weight) / 1024."""
+
+    low: int
+    high: int
+    weight: int
+
+
+def bilinear_taps(size: int, output: int, align_corners: bool, half_pixel_centers: bool) -> tuple[BilinearTap, ...]:
+    """Taps of integer ResizeBilinear along one axis, in 2^-10 units. `weight` may leave [0, 1024] where low == high.
+
+    y = (Σ x·w_y·w_x ± 2^19) / 2^20, truncated, with the sign of the sum: rounds half away from zero.
+    """
+    one = 1 << RESIZE_FRACTION_BITS
+    scale = (one * size + output // 2) // output
+    if align_corners and output > 1:
+        scale = (one * (size - 1) + (output - 1) // 2) // (output - 1)
+    taps = []
+    for i in range(output):
+        place = i * scale + (scale // 2 - one // 2 if half_pixel_centers else 0)
+        low = max(place, 0) // one
+        high = min(max(place + one - 1, 0) // one, size - 1)
+        taps.append(BilinearTap(low, high, place - one * low))
+    return tuple(taps)
