@@ -17,6 +17,9 @@ from tinycompress.errors import ConfigError
 
 SCHEMA = 1
 
+Score = float
+"""A metric's value; the alias leaves the name `float` free for the field of that name."""
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -145,9 +148,9 @@ class Accuracy:
 
     metric: str
     samples: int
-    float: float | None
-    int8: float
-    device: float | None
+    float: Score | None
+    int8: Score
+    device: Score | None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+# Every target does its own set-up in .venv, once; see README.md.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
+FORMATTED_C := $(wildcard codegen/kernels/*.h firmware/*.[ch] firmware/ports/*/*.[ch])
+
+export TINYCOMPRESS_CACHE ?= $(CURDIR)/.cache
+export OMP_NUM_THREADS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test test-fast bench bench-onnx golden clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e '.[emulator,demo]'
+	@touch $@
+
+$(DEV): $(STAMP)
+	$(BIN)/pip install -q -c constraints.txt -e '.[emulator,demo,dev]'
+	@touch $@
+
+demo: $(STAMP) ## Train, compress, quantize, build and run the MNIST network on the emulated STM32F746
+	$(BIN)/tinycompress deploy --board stm32f746 --emulate
+
+check: $(DEV) ## Lint, format, types and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(FORMATTED_C)
+	$(BIN)/python -m pytest -q -m 'not slow and not bench' -p no:cacheprovider
+
+test: $(DEV) ## Run all tests
+	$(BIN)/python -m pytest -q -m 'not bench'
+
+test-fast: $(DEV) ## Run the tests that take seconds
+	$(BIN)/python -m pytest -q -m 'not slow and not bench'
+
+bench: $(DEV) ## Print instructions, RAM and flash beside the peers' figures
+	$(BIN)/python -m pytest -q -m bench tests/bench -s
+
+bench-onnx: $(DEV) ## Print how many of onnx's own node tests import and pass
+	$(BIN)/python tests/bench/onnx_backend.py
+
+golden: $(DEV) ## Rewrite the golden files after a change that was meant
+	$(BIN)/python -m pytest -q tests/golden tests/cli --update-golden
+
+clean: ## Remove build products and caches, keep .venv
+	rm -rf build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis runs

@@ -1,0 +1,105 @@
+"""The typer application, and the boundary where errors become a diagnostic and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+import tinycompress.cli
+from tinycompress import __version__
+from tinycompress.errors import TinycompressError
+
+INTERRUPTED = 130
+INTERNAL_BUG = 1
+USAGE = 2
+
+app = typer.Typer(
+    name="tinycompress",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="From a neural network to measured firmware: shrink until it fits, generate C, build, flash, measure, check.",
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"tinycompress {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Set-up shared by all commands (none)."""
+
+
+def _load_commands() -> None:
+    names = sorted(m.name for m in pkgutil.iter_modules(tinycompress.cli.__path__) if m.name.startswith("cmd_"))
+    for name in names:
+        importlib.import_module(f"tinycompress.cli.{name}")
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; the process exit code. Diagnostics go to stderr, never a traceback for a foreseen error."""
+    _load_commands()
+    command = typer.main.get_command(app)
+    try:
+        code: object = command.main(args=arguments, prog_name="tinycompress", standalone_mode=False)
+    except TinycompressError as error:
+        print_diagnostic(error)
+        return error.exit_code
+    except typer.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except TyperException as error:
+        show = getattr(error, "show", None)
+        show(file=sys.stderr) if show else print(error.format_message(), file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print(
+            "internal error: this is a bug of tinycompress; the traceback above belongs in the report", file=sys.stderr
+        )
+        return INTERNAL_BUG
+    return code if isinstance(code, int) else 0
+
+
+def _interrupted() -> int:
+    print("interrupted; the same command goes on from the last finished stage", file=sys.stderr)
+    return INTERRUPTED
+
+
+def print_diagnostic(error: TinycompressError) -> None:
+    """Code and sentence, place, fix, each on its own line; control characters from models are escaped."""
+    print(f"error[{error.code}]: {printable(error.what)}", file=sys.stderr)
+    if error.where:
+        print(f"  at:  {printable(error.where)}", file=sys.stderr)
+    if error.fix:
+        print(f"  fix: {printable(error.fix)}", file=sys.stderr)
+    print(f"  `tinycompress explain {error.code}` says more", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """`text` with everything that could drive a terminal escaped; line breaks kept."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def wants_colour() -> bool:
+    """True on a terminal, unless NO_COLOR is set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -1,0 +1,67 @@
+"""Results on stdout (a table, or exactly one JSON document) and progress on stderr, in place on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+from tinycompress.cli.app import printable, wants_colour
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """An aligned table; columns in `right` are right-aligned; the header is bold on a terminal."""
+    lines = [[printable(cell) for cell in row] for row in ([*header], *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    for index, line in enumerate(lines):
+        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        text = "  ".join(cells).rstrip()
+        typer.echo(f"\x1b[1m{text}\x1b[0m" if index == 0 and wants_colour() else text)
+
+
+class ProgressLine:
+    """Progress of a long command: `progress(stage, text, fraction)`. In place on a terminal, else a line a stage.
+
+    On a pipe a stage prints when it starts, and again at most every ten seconds.
+    """
+
+    QUIET_S = 10.0
+
+    def __init__(self) -> None:
+        self.in_place = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.last = ("", 0.0)
+
+    def __call__(self, stage: str, text: str, fraction: float | None = None) -> None:
+        percent = "" if fraction is None else f" {fraction:4.0%}"
+        line = f"{stage:<10}{percent} {printable(text)}"
+        if self.in_place:
+            sys.stderr.write(f"\r\x1b[2K{line[: _columns() - 1]}")
+            sys.stderr.flush()
+            return
+        now = time.monotonic()
+        if stage != self.last[0] or now - self.last[1] >= self.QUIET_S:
+            print(line, file=sys.stderr, flush=True)
+            self.last = (stage, now)
+
+    def close(self) -> None:
+        """Leave the terminal on a clean line."""
+        if self.in_place:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:
+        return 80
