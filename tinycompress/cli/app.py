@@ -9,8 +9,8 @@ import sys
 import traceback
 from typing import Annotated
 
+import click
 import typer
-from typer.exceptions import TyperException
 
 import tinycompress.cli
 from tinycompress import __version__
@@ -60,13 +60,12 @@ def run(arguments: list[str]) -> int:
     except TinycompressError as error:
         print_diagnostic(error)
         return error.exit_code
-    except typer.Abort:
+    except click.exceptions.Abort:
         return _interrupted()
     except KeyboardInterrupt:
         return _interrupted()
-    except TyperException as error:
-        show = getattr(error, "show", None)
-        show(file=sys.stderr) if show else print(error.format_message(), file=sys.stderr)
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()
