@@ -1,0 +1,452 @@
+"""The oracle: int8 inference in numpy, bit-exact with TFLM's reference kernels, one function per operator.
+
+Everything the tool generates is compared with this, byte for byte, on every tensor. Multipliers and tables come from
+`ir.fixedpoint` and `ir.quant_params`, as they do for the C kernels. Sums of products run in BLAS on floats wherever all
+partial sums are exactly representable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinycompress.errors import UnsupportedOpError
+from tinycompress.execute import windows as win
+from tinycompress.execute.batching import Result, align, batched_inputs, initial_state
+from tinycompress.execute.fixed_functions import (
+    divide_by_power,
+    exp_on_negative_values,
+    log_of_at_least_one,
+    multiply,
+    reciprocal,
+)
+from tinycompress.ir import ops as o
+from tinycompress.ir import quant_params as qp
+from tinycompress.ir.fixedpoint import (
+    activation_range,
+    convolution_multipliers,
+    integer_range,
+    quantize_values,
+    requantize,
+)
+from tinycompress.ir.graph import QuantGraph, Rounding
+from tinycompress.ir.tensor import Array, DType, Tensor
+
+ACCUMULATION_BITS = 12
+"""Softmax sums its exponentials in Q12.19."""
+
+LOG_SOFTMAX_OUTPUT_BITS = 4
+"""LogSoftmax's output has 4 integer bits: scale 1/16."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an operator's function may look at besides its arrays: the graph's tensors and the rounding."""
+
+    tensors: Mapping[str, Tensor]
+    rounding: Rounding
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+
+Function = Callable[[Any, list[Array], Context], list[Array]]
+
+
+def run(
+    graph: QuantGraph,
+    inputs: Mapping[str, Array],
+    state: Mapping[str, Array] | None = None,
+    *,
+    keep_tensors: bool = True,
+) -> Result:
+    """Executes `graph` on integer `inputs` (by tensor name), one sample `[h,w,c]` or a batch `[n,h,w,c]` of them.
+
+    `keep_tensors` False keeps only outputs and state and frees the rest as it goes. Batch entries don't influence each
+    other. Raises ModelError TC-M401 for inputs that don't fit, UnsupportedOpError TC-M402 for an operator without
+    integer meaning.
+    """
+    values, is_batch = batched_inputs(graph, inputs)
+    batch = next(iter(values.values())).shape[0] if values else 1
+    values.update(initial_state(graph, batch, state))
+    context = Context(graph.tensors, graph.rounding)
+    wanted = {*graph.outputs, *(s.write for s in graph.states)}
+    last_use = {name: i for i, op in enumerate(graph.ops) for name in op.inputs}
+    for i, op in enumerate(graph.ops):
+        values.update(
+            zip(op.outputs, execute(op, [_operand(n, values, context) for n in op.inputs], context), strict=True)
+        )
+        if not keep_tensors:
+            for name in op.inputs:
+                if last_use[name] == i and name not in wanted:
+                    values.pop(name, None)
+
+    def give(name: str) -> Array:
+        value = _operand(name, values, context)
+        return value if is_batch or graph.tensors[name].is_constant else value[0]
+
+    outputs = {name: give(name) for name in graph.outputs}
+    tensors = {name: give(name) for name in values} if keep_tensors else dict(outputs)
+    return Result(outputs, tensors, {s.read: give(s.write) for s in graph.states})
+
+
+def execute(op: o.Op, inputs: Sequence[Array], context: Context) -> list[Array]:
+    """One operator on batched activations (constant operands without a batch axis): its outputs, batched."""
+    function = REFERENCE.get(type(op))
+    if function is None:
+        raise UnsupportedOpError("TC-M402", f"{op.kind} has no integer meaning", where=op.name)
+    return function(op, list(inputs), context)
+
+
+def quantize_inputs(graph: QuantGraph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Real-valued inputs (already preprocessed) as the graph's integers."""
+    return {n: quantize_values(v, graph.tensors[n].quantization, graph.tensors[n].dtype) for n, v in inputs.items()}
+
+
+def _operand(name: str, values: Mapping[str, Array], context: Context) -> Array:
+    return values[name] if name in values else context[name].constant
+
+
+# Shared steps
+
+
+def _centred(array: Array, tensor: Tensor, dtype: Any = np.int32) -> Array:
+    centred: Array = array.astype(dtype) - dtype(tensor.quantization.tensor_zero_point)
+    return centred
+
+
+def _finish(values: Array, y: Tensor, activation: o.Activation = o.NO_ACTIVATION) -> Array:
+    """Adds the output's zero point to requantized values and clamps to the fused activation's range."""
+    low, high = activation_range(activation, y)
+    clamped: Array = np.clip(values + y.quantization.tensor_zero_point, low, high).astype(y.dtype.numpy)
+    return clamped
+
+
+def _rescaled(array: Array, x: Tensor, y: Tensor, rounding: Rounding) -> Array:
+    if x.dtype is y.dtype and qp.same_quantization(x, y):
+        return array
+    multiplier, shift = qp.rescale_multiplier(x, y, rounding)
+    return _finish(requantize(_centred(array, x, np.int64), multiplier, shift, rounding), y)
+
+
+def _require_int8(op: o.Op, context: Context) -> None:
+    for name in (op.inputs[0], *op.outputs):
+        if context[name].dtype is not DType.INT8:
+            found = context[name].dtype.value
+            raise UnsupportedOpError("TC-M402", f"{op.kind} runs on int8, but {name!r} is {found}", where=op.name)
+
+
+def _weights(op: Any, context: Context, per_output: tuple[int, ...]) -> Array:
+    """Centred weights in the narrowest float dtype in which every partial sum with |x − zp| ≤ 255 is exact.
+
+    `per_output` are the axes that one output sums over.
+    """
+    tensor = context[op.weights]
+    weights = tensor.constant.astype(np.int64)
+    if any(tensor.quantization.zero_point):
+        weights = weights - tensor.quantization.tensor_zero_point
+    largest = int(np.abs(weights).sum(axis=per_output).max(initial=0)) * 255
+    return weights.astype(np.float32 if largest < 2**24 else np.float64)
+
+
+def _output(
+    op: Any, sums: Array, context: Context, multipliers: tuple[tuple[int, ...], tuple[int, ...]]
+) -> list[Array]:
+    """Bias, requantization per output channel (last axis) and activation, in slices that stay in cache."""
+    y = context[op.output]
+    bias = context[op.bias].constant.astype(np.int64) if op.bias is not None else np.int64(0)
+    multiplier, shift = (np.asarray(v, dtype=np.int64) for v in multipliers)
+    out = np.empty(sums.shape, dtype=y.dtype.numpy)
+    flat_sums, flat_out = sums.reshape(-1, sums.shape[-1]), out.reshape(-1, sums.shape[-1])
+    step = max(1, 65536 // max(1, sums.shape[-1]))
+    for first in range(0, flat_sums.shape[0], step):
+        accumulators = flat_sums[first : first + step].astype(np.int64) + bias
+        # A bias near its limits may push the 32-bit accumulator over: it wraps, as it does in C.
+        accumulators = accumulators.astype(np.int32)
+        requantized = requantize(accumulators, multiplier, shift, context.rounding)
+        flat_out[first : first + step] = _finish(requantized, y, op.activation)
+    return [out]
+
+
+# Convolutions and fully connected
+
+
+def _conv2d(op: o.Conv2D, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    x, weights = context[op.inputs[0]], _weights(op, context, (1, 2, 3))
+    sums = win.convolve(
+        _centred(inputs[0], x, weights.dtype.type), weights, op.stride, op.dilation, op.padding, op.groups
+    )
+    multipliers = convolution_multipliers(x, context[op.weights], context[op.output], sums.shape[-1], context.rounding)
+    return _output(op, sums, context, multipliers)
+
+
+def _depthwise(op: o.DepthwiseConv2D, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    x, weights = context[op.inputs[0]], _weights(op, context, (0, 1))
+    centred = _centred(inputs[0], x, weights.dtype.type)
+    sums = win.convolve_depthwise(centred, weights, op.multiplier, op.stride, op.dilation, op.padding)
+    multipliers = convolution_multipliers(x, context[op.weights], context[op.output], sums.shape[-1], context.rounding)
+    return _output(op, sums, context, multipliers)
+
+
+def _transpose_conv(op: o.TransposeConv2D, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    x, weights = context[op.inputs[0]], _weights(op, context, (1, 2, 3))
+    y = context[op.output]
+    centred = _centred(inputs[0], x, weights.dtype.type)
+    sums = win.convolve_transposed(centred, weights, op.stride, op.padding, (y.shape[0], y.shape[1]))
+    multipliers = convolution_multipliers(x, context[op.weights], y, sums.shape[-1], context.rounding)
+    return _output(op, sums, context, multipliers)
+
+
+def _fully_connected(op: o.FullyConnected, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    x, weights = context[op.inputs[0]], _weights(op, context, (1,))
+    sums = _centred(inputs[0], x, weights.dtype.type) @ weights.T
+    multipliers = qp.fully_connected_multipliers(x, context[op.weights], context[op.output], context.rounding)
+    return _output(op, sums, context, multipliers)
+
+
+# Element-wise
+
+
+def _operands(op: o.Op, inputs: list[Array], context: Context) -> tuple[Array, Array]:
+    rank = len(context[op.output].shape)
+    a, b = (align(v, rank, context[n].is_constant) for n, v in zip(op.inputs, inputs, strict=True))
+    return a, b
+
+
+def _add(op: o.Add | o.Sub, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    a, b = _operands(op, inputs, context)
+    ta, tb, y = context[op.inputs[0]], context[op.inputs[1]], context[op.output]
+    p, rounding = qp.add_params(ta, tb, y, context.rounding), context.rounding
+    unit = 1 << p.left_shift
+    scaled_a = requantize(_centred(a, ta, np.int64) * unit, p.a_multiplier, p.a_shift, rounding)
+    scaled_b = requantize(_centred(b, tb, np.int64) * unit, p.b_multiplier, p.b_shift, rounding)
+    total = scaled_a - scaled_b if isinstance(op, o.Sub) else scaled_a + scaled_b
+    return [_finish(requantize(total, p.output_multiplier, p.output_shift, rounding), y, op.activation)]
+
+
+def _mul(op: o.Mul, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    a, b = _operands(op, inputs, context)
+    ta, tb, y = context[op.inputs[0]], context[op.inputs[1]], context[op.output]
+    multiplier, shift = qp.mul_multiplier(ta, tb, y, context.rounding)
+    product = _centred(a, ta, np.int64) * _centred(b, tb, np.int64)
+    return [_finish(requantize(product, multiplier, shift, context.rounding), y, op.activation)]
+
+
+def _maximum(op: o.Maximum, inputs: list[Array], context: Context) -> list[Array]:
+    return [np.maximum(*_operands(op, inputs, context))]
+
+
+def _minimum(op: o.Minimum, inputs: list[Array], context: Context) -> list[Array]:
+    return [np.minimum(*_operands(op, inputs, context))]
+
+
+def _clamp(op: o.Clamp, inputs: list[Array], context: Context) -> list[Array]:
+    x, y = context[op.inputs[0]], context[op.output]
+    low, high = activation_range(op.activation, y)
+    return [np.clip(_rescaled(inputs[0], x, y, context.rounding), low, high)]
+
+
+def _prelu(op: o.PReLU, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    x, alpha, y = context[op.inputs[0]], context[op.alpha], context[op.output]
+    (m1, s1), (m2, s2) = qp.prelu_multipliers(x, alpha, y, context.rounding)
+    values = _centred(inputs[0], x, np.int64)
+    slopes = align(_centred(alpha.constant, alpha, np.int64), len(y.shape), is_constant=True)
+    kept = requantize(values, m1, s1, context.rounding)
+    sloped = requantize(values * slopes, m2, s2, context.rounding)
+    return [_finish(np.where(values >= 0, kept, sloped), y)]
+
+
+def _table(op: o.Table, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    if op.table is None:
+        raise UnsupportedOpError("TC-M402", f"Table {op.function.value} has no integer table", where=op.name)
+    return [context[op.table].constant[inputs[0].astype(np.intp) + 128]]
+
+
+def _quantize(op: o.Quantize, inputs: list[Array], context: Context) -> list[Array]:
+    return [_rescaled(inputs[0], context[op.inputs[0]], context[op.output], context.rounding)]
+
+
+# Pools and reductions
+
+
+def _average_pool(op: o.AveragePool2D, inputs: list[Array], context: Context) -> list[Array]:
+    total, count = win.window_sum(inputs[0].astype(np.int32), op.kernel, op.stride, op.padding)
+    total = total.astype(np.int64)
+    magnitude = (np.abs(total) + count // 2) // count
+    low, high = activation_range(op.activation, context[op.output])
+    return [np.clip(np.where(total > 0, magnitude, -magnitude), low, high).astype(inputs[0].dtype)]
+
+
+def _max_pool(op: o.MaxPool2D, inputs: list[Array], context: Context) -> list[Array]:
+    x = inputs[0]
+    lowest = integer_range(context[op.inputs[0]].dtype)[0]
+    low, high = activation_range(op.activation, context[op.output])
+    return [np.clip(win.window_maximum(x, op.kernel, op.stride, op.padding, lowest), low, high)]
+
+
+def _mean(op: o.Mean, inputs: list[Array], context: Context) -> list[Array]:
+    x, y = context[op.inputs[0]], context[op.output]
+    count = int(np.prod([x.shape[axis] for axis in op.axes]))
+    p = qp.mean_params(x, y, count, context.rounding)
+    axes = tuple(axis + 1 for axis in op.axes)
+    total = inputs[0].astype(np.int64).sum(axis=axes, keepdims=op.keepdims)
+    if p.divides:
+        return [(np.sign(total) * (np.abs(total) // count)).astype(y.dtype.numpy)]
+    centred = total - count * x.quantization.tensor_zero_point
+    return [_finish(requantize(centred, p.multiplier, p.shift, context.rounding), y)]
+
+
+# Softmax
+
+
+def _exponentials(x: Array, p: qp.SoftmaxParams, rounding: Rounding) -> tuple[Array, Array, Array]:
+    """diff = q − row maximum, diff rescaled to Q5.26, exp(diff) in Q0.31, zero where diff < diff_min."""
+    diff = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
+    within = diff >= p.diff_min
+    scaled = requantize(np.where(within, diff, 0), p.multiplier, p.left_shift, rounding)
+    exponentials = np.where(within, exp_on_negative_values(scaled, qp.SOFTMAX_INTEGER_BITS), 0)
+    return diff, scaled, exponentials
+
+
+def _softmax(op: o.Softmax, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    x, y = context[op.inputs[0]], context[op.output]
+    p = qp.softmax_params(x, op.beta, context.rounding)
+    diff, _, exponentials = _exponentials(inputs[0], p, context.rounding)
+    total = divide_by_power(exponentials, ACCUMULATION_BITS).sum(axis=-1, keepdims=True)
+    scale, bits = reciprocal(total, ACCUMULATION_BITS)
+    low, high = integer_range(y.dtype)
+    output_bits = 8 * y.dtype.itemsize
+    values = divide_by_power(multiply(scale, exponentials), bits + 31 - output_bits) + low
+    return [np.where(diff >= p.diff_min, np.clip(values, low, high), low).astype(y.dtype.numpy)]
+
+
+def _log_softmax(op: o.LogSoftmax, inputs: list[Array], context: Context) -> list[Array]:
+    _require_int8(op, context)
+    x, y = context[op.inputs[0]], context[op.output]
+    p = qp.log_softmax_params(x, context.rounding)
+    diff, _, exponentials = _exponentials(inputs[0], p.softmax, context.rounding)
+    total = divide_by_power(exponentials, ACCUMULATION_BITS).sum(axis=-1, keepdims=True)
+    log_total = log_of_at_least_one(total, ACCUMULATION_BITS, qp.SOFTMAX_INTEGER_BITS)
+    smallest = requantize(log_total - 2**31, p.reverse_multiplier, p.reverse_shift, context.rounding)
+    smallest = np.maximum(p.softmax.diff_min - 1, smallest)
+    within = diff > smallest
+    scaled = requantize(np.where(within, diff, 0), p.softmax.multiplier, p.softmax.left_shift, context.rounding)
+    low, high = integer_range(y.dtype)
+    shift = 31 - qp.SOFTMAX_INTEGER_BITS - LOG_SOFTMAX_OUTPUT_BITS
+    values = np.clip(divide_by_power(scaled - log_total, shift) + high, low, high)
+    return [np.where(within, values, low).astype(y.dtype.numpy)]
+
+
+# Data movement
+
+
+def _pad(op: o.Pad, inputs: list[Array], context: Context) -> list[Array]:
+    value = qp.pad_value(op, context[op.output])
+    return [np.pad(inputs[0], ((0, 0), *op.amounts), constant_values=value)]
+
+
+def _concat(op: o.Concat, inputs: list[Array], context: Context) -> list[Array]:
+    y = context[op.output]
+    batch = max((v.shape[0] for n, v in zip(op.inputs, inputs, strict=True) if not context[n].is_constant), default=1)
+    parts = []
+    for name, value in zip(op.inputs, inputs, strict=True):
+        part = _rescaled(value, context[name], y, context.rounding)
+        parts.append(np.broadcast_to(part, (batch, *part.shape)) if context[name].is_constant else part)
+    return [np.concatenate(parts, axis=op.axis + 1)]
+
+
+def _reshape(op: o.Reshape, inputs: list[Array], context: Context) -> list[Array]:
+    del context
+    return [inputs[0].reshape(-1, *op.shape)]
+
+
+def _transpose(op: o.Transpose, inputs: list[Array], context: Context) -> list[Array]:
+    del context
+    return [np.ascontiguousarray(inputs[0].transpose(0, *(axis + 1 for axis in op.perm)))]
+
+
+def _slice(op: o.Slice, inputs: list[Array], context: Context) -> list[Array]:
+    del context
+    cuts = tuple(slice(b, e, s) for b, e, s in zip(op.begin, op.end, op.strides, strict=True))
+    return [np.ascontiguousarray(inputs[0][(slice(None), *cuts)])]
+
+
+def _resize_nearest(op: o.ResizeNearest, inputs: list[Array], context: Context) -> list[Array]:
+    del context
+    _, h, w, _ = inputs[0].shape
+    rows = qp.nearest_indices(h, op.size[0], op.align_corners, op.half_pixel_centers)
+    columns = qp.nearest_indices(w, op.size[1], op.align_corners, op.half_pixel_centers)
+    return [inputs[0][:, list(rows)][:, :, list(columns)]]
+
+
+def _resize_bilinear(op: o.ResizeBilinear, inputs: list[Array], context: Context) -> list[Array]:
+    x = inputs[0].astype(np.int64)
+    one = 1 << qp.RESIZE_FRACTION_BITS
+    for axis in (1, 2):
+        taps = qp.bilinear_taps(x.shape[axis], op.size[axis - 1], op.align_corners, op.half_pixel_centers)
+        weight = np.array([t.weight for t in taps]).reshape([-1 if i == axis else 1 for i in range(4)])
+        low, high = (np.take(x, [getattr(t, end) for t in taps], axis=axis) for end in ("low", "high"))
+        x = low * (one - weight) + high * weight
+    magnitude = (np.abs(x) + (1 << 19)) >> (2 * qp.RESIZE_FRACTION_BITS)
+    return [np.where(x > 0, magnitude, -magnitude).astype(context[op.output].dtype.numpy)]
+
+
+# Streaming
+
+
+def _svdf(op: o.SVDF, inputs: list[Array], context: Context) -> list[Array]:
+    x, state = context[op.inputs[0]], context[op.inputs[1]]
+    feature, time = context[op.feature_weights], context[op.time_weights]
+    y = context[op.outputs[0]]
+    (m1, s1), (m2, s2) = qp.svdf_multipliers(x, feature, state, time, y, context.rounding)
+    products = _centred(inputs[0], x, np.int64) @ feature.constant.astype(np.int64).T
+    newest = _finish(requantize(products, m1, s1, context.rounding), state)
+    memory = np.concatenate([inputs[1][:, :, 1:], newest[:, :, np.newaxis]], axis=2)
+    filtered = (_centred(memory, state, np.int64) * time.constant.astype(np.int64)).sum(axis=2)
+    sums = filtered.reshape(filtered.shape[0], -1, op.rank).sum(axis=2)
+    if op.bias is not None:
+        sums = sums + context[op.bias].constant
+    return [_finish(requantize(sums, m2, s2, context.rounding), y, op.activation), memory]
+
+
+REFERENCE: dict[type[o.Op], Function] = {
+    o.Conv2D: _conv2d,
+    o.DepthwiseConv2D: _depthwise,
+    o.TransposeConv2D: _transpose_conv,
+    o.FullyConnected: _fully_connected,
+    o.Add: _add,
+    o.Sub: _add,
+    o.Mul: _mul,
+    o.Maximum: _maximum,
+    o.Minimum: _minimum,
+    o.AveragePool2D: _average_pool,
+    o.MaxPool2D: _max_pool,
+    o.Mean: _mean,
+    o.Pad: _pad,
+    o.Concat: _concat,
+    o.Reshape: _reshape,
+    o.Transpose: _transpose,
+    o.Slice: _slice,
+    o.Softmax: _softmax,
+    o.LogSoftmax: _log_softmax,
+    o.Clamp: _clamp,
+    o.PReLU: _prelu,
+    o.Table: _table,
+    o.Quantize: _quantize,
+    o.ResizeNearest: _resize_nearest,
+    o.ResizeBilinear: _resize_bilinear,
+    o.SVDF: _svdf,
+}
+"""The integer meaning of every operator; float-only operators (BatchNorm, Dropout, Dequantize) have none."""
