@@ -56,7 +56,7 @@ def convolve(x: Array, weights: Array, stride: Pair, dilation: Pair, padding: Pa
 def convolve_depthwise(
     x: Array, weights: Array, multiplier: int, stride: Pair, dilation: Pair, padding: Padding
 ) -> Array:
-    """Each channel with `multiplier` kernels of its own, `(kh, kw, c·multiplier)`, zero padding: `[n,oh,ow,c·multiplier]`."""
+    """Each channel with `multiplier` kernels of its own `(kh, kw, c·multiplier)`, zero padding: `[n,oh,ow,c·m]`."""
     kh, kw, o = weights.shape
     top, left, bottom, right = padding
     oh = window_output(x.shape[1], kh, stride[0], dilation[0], top, bottom)
