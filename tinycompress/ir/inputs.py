@@ -1,0 +1,65 @@
+"""From the user's samples to what the graph takes: layout, preprocessing, quantization. One definition for all stages."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinycompress.errors import ConfigError
+from tinycompress.ir.fixedpoint import quantize_values
+from tinycompress.ir.graph import Graph, GraphInput, Preprocess
+from tinycompress.ir.tensor import Array, DType
+
+_TO_CHANNELS_LAST = {"CHW": (0, 2, 3, 1), "CT": (0, 2, 1), "CL": (0, 2, 1)}
+
+
+def preprocess(samples: Array, settings: Preprocess) -> Array:
+    """real = (user · scale − mean) / std in float32; mean and std per last axis or scalar."""
+    real = np.asarray(samples, dtype=np.float32)
+    if settings.is_identity:
+        return real
+    mean, std = np.asarray(settings.mean, np.float32), np.asarray(settings.std, np.float32)
+    return ((real * np.float32(settings.scale) - mean) / std).astype(np.float32)
+
+
+def to_graph_layout(samples: Array, entry: GraphInput, shape: tuple[int, ...]) -> Array:
+    """A batch `(n, …)` in the user's layout as `(n, *shape)`; channels-last data is taken as it is.
+
+    ConfigError TC-C107 when neither the user's layout nor the graph's shape fits.
+    """
+    moved = samples
+    order = _TO_CHANNELS_LAST.get(entry.source_layout)
+    if order is not None and samples.ndim == len(order):
+        candidate = samples.transpose(order)
+        if candidate.size == candidate.shape[0] * int(np.prod(shape)) and _same(candidate.shape[1:], shape):
+            moved = candidate
+    if not _same(moved.shape[1:], shape):
+        raise ConfigError(
+            "TC-C107",
+            f"samples are {list(samples.shape[1:])}, input {entry.tensor!r} takes {list(shape)}",
+            fix=f"give one leading sample axis and then the model's own layout {entry.source_layout or list(shape)}",
+        )
+    return moved.reshape(len(moved), *shape)
+
+
+def _same(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Equal up to axes of size 1 (a grey image without channel axis, a series without width)."""
+    return tuple(s for s in shape if s != 1) == tuple(s for s in wanted if s != 1)
+
+
+def real_inputs(samples: Array, graph: Graph, index: int = 0) -> Array:
+    """User samples `(n, …)` as the float32 batch that input `index` of a float graph takes."""
+    entry = graph.inputs[index]
+    return preprocess(to_graph_layout(samples, entry, graph.tensors[entry.tensor].shape), entry.preprocess)
+
+
+def integer_inputs(samples: Array, graph: Graph, index: int = 0) -> Array:
+    """User samples `(n, …)` as the integer batch that input `index` of a quantized graph takes.
+
+    Samples that already have the input's integer dtype are taken as quantized values, bit for bit; uint8 samples of an
+    int8 input without preprocessing of their own are real values like any other.
+    """
+    entry = graph.inputs[index]
+    tensor = graph.tensors[entry.tensor]
+    if samples.dtype == tensor.dtype.numpy and tensor.dtype is not DType.FLOAT32:
+        return to_graph_layout(samples, entry, tensor.shape)
+    return quantize_values(real_inputs(samples, graph, index), tensor.quantization, tensor.dtype)
