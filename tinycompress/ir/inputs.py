@@ -1,4 +1,4 @@
-"""From the user's samples to what the graph takes: layout, preprocessing, quantization. One definition for all stages."""
+"""From the user's samples to what a graph takes: layout, preprocessing, quantization; the same for all stages."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from tinycompress.codec import CodecError, decode, encode
 from tinycompress.errors import ModelError
 from tinycompress.ir import ops as o
-from tinycompress.codec import CodecError, decode, encode
 from tinycompress.ir.graph import Graph, GraphInput, QuantGraph, Rounding, State
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
 from tinycompress.ir.verify import to_quant_graph, verify

@@ -11,9 +11,9 @@ from tinycompress.ir.inputs import integer_inputs, real_inputs
 from tinycompress.ir.tensor import DType, QParams, Tensor
 
 
-def graph(shape: tuple[int, ...], layout: str, preprocess: Preprocess = Preprocess()) -> Graph:
+def graph(shape: tuple[int, ...], layout: str, preprocess: Preprocess | None = None) -> Graph:
     tensor = Tensor("x", shape, DType.INT8, QParams.per_tensor(1 / 255, -128))
-    return Graph("g", (GraphInput("x", layout, preprocess=preprocess),), ("x",), {"x": tensor}, ())
+    return Graph("g", (GraphInput("x", layout, preprocess=preprocess or Preprocess()),), ("x",), {"x": tensor}, ())
 
 
 def test_channels_first_samples_are_turned() -> None:
