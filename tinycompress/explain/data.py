@@ -1,0 +1,27 @@
+"""Diagnostics of data and task."""
+
+EXPLAIN = {
+    "TC-C301": (
+        "The data could not be found: the file, folder, package or function that was named does not exist. Nothing is ever "
+        "downloaded; MNIST comes with `pip install 'tinycompress[demo]'`, every other set from a path of yours."
+    ),
+    "TC-C302": (
+        "The data's arrays have the wrong names, lengths or shapes. An npz holds x and y, or x_train, y_train, x_test, y_test "
+        "(and x_val, y_val); every sample of every split has one shape, the model's input shape."
+    ),
+    "TC-C303": (
+        "The labels do not fit the model's output: there are more classes in the data than outputs of the network, or a label "
+        "is negative. Check that the model was built for this data set and that labels start at 0."
+    ),
+    "TC-C304": (
+        "There are too few samples for the requested split. Ask for smaller validation and test shares, or bring more data."
+    ),
+    "TC-C305": (
+        "Some samples hold NaN or infinity. Training on them destroys the network and no calibration range exists; clean the "
+        "data first."
+    ),
+    "TC-C306": (
+        "The data source is not of a kind that can be read: give an .npz file, a folder with one sub-folder of images per "
+        "class, a function as module:function, or the name of a built-in set."
+    ),
+}
