@@ -301,8 +301,6 @@ def _mean(op: o.Mean, inputs: list[Array], context: Context) -> list[Array]:
     p = qp.mean_params(x, y, count, context.rounding)
     axes = tuple(axis + 1 for axis in op.axes)
     total = inputs[0].astype(np.int64).sum(axis=axes, keepdims=op.keepdims)
-    if p.divides:
-        return [(np.sign(total) * (np.abs(total) // count)).astype(y.dtype.numpy)]
     centred = total - count * x.quantization.tensor_zero_point
     return [_finish(requantize(centred, p.multiplier, p.shift, context.rounding), y)]
 

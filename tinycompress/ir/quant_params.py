@@ -91,23 +91,21 @@ def fully_connected_multipliers(
 
 @dataclass(frozen=True)
 class MeanParams:
-    """y = requantize(Σx − count·zp_x, multiplier, shift) + zp_y, or, when `divides`, y = trunc(Σx / count) on raw q."""
+    """y = requantize(Σx − count·zp_x, multiplier, shift) + zp_y."""
 
     count: int
     multiplier: int
     shift: int
-    divides: bool
 
 
 def mean_params(x: Tensor, y: Tensor, count: int, rounding: Rounding = Rounding.DOUBLE) -> MeanParams:
     """Parameters of Mean over `count` elements: 1/count is folded into the multiplier of s_x / s_y.
 
-    The fold keeps up to 32 extra bits of the multiplier, then divides by count, truncating. With equal quantization on
-    both sides TFLM divides the plain sum instead, truncating toward zero: `divides`.
+    The fold keeps up to 32 extra bits of the multiplier, then divides by count, truncating; so also for equal scales.
     """
     multiplier, shift = rescale_multiplier(x, y, rounding)
     extra = min(count.bit_length() - 1, 32, 31 + shift)
-    return MeanParams(count, (multiplier << extra) // count, shift - extra, same_quantization(x, y))
+    return MeanParams(count, (multiplier << extra) // count, shift - extra)
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ def svdf_multipliers(
 
 def pad_value(op: o.Pad, y: Tensor) -> int:
     """The quantized value that Pad writes: `op.value` in the output's quantization, so that 0.0 is the zero point."""
-    return int(quantize_values(np.asarray(op.value), y.quantization, y.dtype))
+    return int(quantize_values(np.asarray(op.value), y.quantization, y.dtype).item())
 
 
 def nearest_indices(size: int, output: int, align_corners: bool, half_pixel_centers: bool) -> tuple[int, ...]:
