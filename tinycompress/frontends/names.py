@@ -1,0 +1,43 @@
+"""Names from files become safe, unique identifiers; the user's own name stays in `source`."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_NAME = 40
+LONGEST_SOURCE = 200
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9]+")
+
+
+def safe_name(text: str, fallback: str = "x") -> str:
+    """`text` as an identifier of letters, digits and single underscores, at most LONGEST_NAME characters.
+
+    The start of a long path is dropped rather than its end, which is where names differ.
+    """
+    words = _UNSAFE.sub("_", text).strip("_")[-LONGEST_NAME:].strip("_")
+    if not words:
+        return fallback
+    return f"{fallback}{words}" if words[0].isdigit() else words
+
+
+def source_name(text: str) -> str:
+    """A user's name for comments and messages: printable ASCII only, at most LONGEST_SOURCE characters."""
+    printable = "".join(c if " " <= c <= "~" else "?" for c in text[: LONGEST_SOURCE + 1])
+    return printable if len(printable) <= LONGEST_SOURCE else printable[: LONGEST_SOURCE - 3] + "..."
+
+
+class NameScope:
+    """Hands out names that are not yet taken, compared without case (C files and Windows paths fold it)."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def unique(self, wanted: str) -> str:
+        """`wanted`, or `wanted_2`, `wanted_3` …, whichever is free first."""
+        name, count = wanted, 1
+        while name.lower() in self._taken:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name.lower())
+        return name

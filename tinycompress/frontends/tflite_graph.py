@@ -1,0 +1,280 @@
+"""The IR graph under construction while TFLite operators are converted: tensors without batch, constants, checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinycompress.errors import ModelError, UnsupportedOpError
+from tinycompress.frontends import limits
+from tinycompress.frontends.names import NameScope, safe_name, source_name
+from tinycompress.frontends.tflite_file import FileOperator, FileTensor, TfliteFile
+from tinycompress.ir import ops as o
+from tinycompress.ir.fixedpoint import dequantize_values, integer_range
+from tinycompress.ir.graph import State
+from tinycompress.ir.tensor import Array, DType, QParams, Tensor
+
+IR_TYPES = {
+    "FLOAT32": DType.FLOAT32,
+    "INT8": DType.INT8,
+    "UINT8": DType.INT8,
+    "INT16": DType.INT16,
+    "INT32": DType.INT32,
+}
+
+
+def unsupported(op: FileOperator, what: str, fix: str | None = None) -> UnsupportedOpError:
+    """The error for an operator of a known kind in a form that is not supported (TC-M204)."""
+    return UnsupportedOpError("TC-M204", what, where=op.label(), fix=fix)
+
+
+def batch_free(tensor: FileTensor) -> tuple[int, ...]:
+    """The tensor's shape without its leading batch dimension of 1; ModelError TC-M203 when that is something else."""
+    if tensor.is_dynamic:
+        raise ModelError(
+            "TC-M203",
+            f"tensor {tensor.name!r} has dynamic dimensions beyond the batch",
+            where=tensor.name,
+            fix="export the model with a fixed input shape",
+        )
+    if len(tensor.shape) < 2 or tensor.shape[0] != 1:
+        raise ModelError(
+            "TC-M203",
+            f"tensor {tensor.name!r} has shape {list(tensor.shape)}: its first dimension must be a batch of 1",
+            where=tensor.name,
+            fix="export the model for batch size 1",
+        )
+    return tensor.shape[1:]
+
+
+class GraphBuilder:
+    """Collects IR tensors, operators and states. Tensor arguments are indices in the file."""
+
+    def __init__(self, file: TfliteFile) -> None:
+        self.file = file
+        self.tensors: dict[str, Tensor] = {}
+        self.ops: list[o.Op] = []
+        self.states: list[State] = []
+        self.notes: list[str] = []
+        self._tensor_names = NameScope()
+        self._op_names = NameScope()
+        self._activations: dict[int, str] = {}
+        self._folded: dict[int, FileTensor] = {}
+        self._constants: dict[tuple[int, str], str] = {}
+        for index in (*file.inputs, *file.outputs):
+            name = self._tensor_names.unique(safe_name(file.tensors[index].name))
+            self._activations.setdefault(index, name)
+
+    # --- what the file says
+
+    def file_tensor(self, index: int) -> FileTensor:
+        """The file's record, or the folded constant that took its place."""
+        return self._folded.get(index) or self.file.tensors[index]
+
+    def fold_dequantized(self, op: FileOperator) -> None:
+        """Makes the output of a Dequantize of a constant a float constant."""
+        source = self.file_tensor(op.inputs[0])
+        data, qparams = self.constant(op, op.inputs[0]), self.qparams(op.inputs[0])
+        if data.dtype != np.float32:
+            if qparams is None:
+                raise ModelError("TC-M205", "dequantizes a constant without scale", where=source.name)
+            data = dequantize_values(data, qparams)
+        target = self.file.tensors[op.outputs[0]]
+        if data.shape != target.shape:
+            raise ModelError("TC-M206", f"dequantizes {list(data.shape)} to {list(target.shape)}", where=op.label())
+        self._folded[op.outputs[0]] = replace(target, data=data, type_name="FLOAT32", dtype=np.dtype(np.float32))
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Batch-free shape of an activation."""
+        return batch_free(self.file_tensor(index))
+
+    def is_constant(self, index: int) -> bool:
+        return self.file_tensor(index).data is not None
+
+    def is_float(self, index: int) -> bool:
+        return self.file_tensor(index).type_name in ("FLOAT32", "FLOAT16")
+
+    def dtype(self, index: int) -> DType:
+        """The IR type of a tensor; ModelError TC-M205 when the IR has none."""
+        tensor = self.file_tensor(index)
+        if tensor.type_name not in IR_TYPES:
+            raise ModelError("TC-M205", f"tensors of type {tensor.type_name} are not supported", where=tensor.name)
+        return IR_TYPES[tensor.type_name]
+
+    def qparams(self, index: int, dropped_axes: int = 0) -> QParams | None:
+        """Quantization parameters, uint8 shifted to int8; `dropped_axes` leading axes are gone from the IR's shape."""
+        tensor = self.file_tensor(index)
+        if not tensor.scales or tensor.type_name not in ("INT8", "UINT8", "INT16", "INT32"):
+            return None
+        if not all(math.isfinite(s) and s > 0 for s in tensor.scales):
+            raise ModelError("TC-M205", "has a scale that is not positive and finite", where=tensor.name)
+        if len(tensor.zero_points) != len(tensor.scales):
+            raise ModelError(
+                "TC-M206", f"{len(tensor.scales)} scales, {len(tensor.zero_points)} zero points", where=tensor.name
+            )
+        offset = 128 if tensor.type_name == "UINT8" else 0
+        zero_points = tuple(z - offset for z in tensor.zero_points)
+        low, high = integer_range(self.dtype(index))
+        if not all(low <= z <= high for z in zero_points):
+            raise ModelError("TC-M205", f"has a zero point outside {low}..{high}", where=tensor.name)
+        bits = 8 * self.dtype(index).itemsize
+        if len(tensor.scales) == 1:
+            return QParams(tensor.scales, zero_points, None, bits)
+        axis = tensor.axis - dropped_axes
+        if not 0 <= axis < len(tensor.shape) - dropped_axes or tensor.shape[tensor.axis] != len(tensor.scales):
+            raise ModelError("TC-M206", f"{len(tensor.scales)} scales on axis {tensor.axis}", where=tensor.name)
+        return QParams(tensor.scales, zero_points, axis, bits)
+
+    def constant(self, op: FileOperator, index: int) -> Array:
+        """A constant's data in an IR type (uint8 shifted, float16 widened), shape as in the file."""
+        tensor = self.file_tensor(index)
+        if tensor.data is None:
+            raise unsupported(op, f"its input {tensor.name!r} must be a constant")
+        if tensor.type_name == "UINT8":
+            return (tensor.data.astype(np.int16) - 128).astype(np.int8)
+        if tensor.type_name == "FLOAT16":
+            return tensor.data.astype(np.float32)
+        return tensor.data.astype(self.dtype(index).numpy)
+
+    def integers(self, op: FileOperator, index: int) -> list[int]:
+        """A small constant vector of integers (axes, shapes, paddings), flattened."""
+        tensor = self.file_tensor(index)
+        if tensor.data is None or tensor.type_name not in ("INT32", "INT64"):
+            raise unsupported(op, f"its input {tensor.name!r} must be a constant of integers")
+        limits.check_count("values", tensor.data.size, 4 * limits.MAX_RANK, op.label())
+        return [int(v) for v in tensor.data.reshape(-1)]
+
+    # --- what goes into the graph
+
+    def activation(self, index: int) -> str:
+        """The IR name of an activation tensor, declared on first use."""
+        tensor = self.file_tensor(index)
+        name = self._activations.get(index)
+        if name is None:
+            raise ModelError("TC-M206", f"tensor {tensor.name!r} is read before it is made", where=tensor.name)
+        if name not in self.tensors:
+            self._declare(name, index)
+        return name
+
+    def alias(self, index: int, other: int) -> None:
+        """Lets `index` be the same IR tensor as `other` (an operator that changes nothing was dropped)."""
+        self._activations[index] = self.activation(other)
+
+    def operand(self, op: FileOperator, index: int) -> str:
+        """An element-wise operand: an activation, or a constant with its broadcast shape and quantization."""
+        if not self.is_constant(index):
+            return self.activation(index)
+        tensor = self.file_tensor(index)
+        drop = len(tensor.shape) > 1 and tensor.shape[0] == 1
+        return self.add_constant(
+            op,
+            index,
+            "operand",
+            self.constant(op, index).reshape(tensor.shape[1:] if drop else tensor.shape or (1,)),
+            self.qparams(index, int(drop)),
+        )
+
+    def add_constant(self, op: FileOperator, index: int, role: str, data: Array, qparams: QParams | None = None) -> str:
+        """Adds a constant named after the operator and its role; the same file tensor in the same role is shared."""
+        known = self._constants.get((index, role))
+        if known is not None and self.tensors[known].shape == data.shape:
+            return known
+        name = self._tensor_names.unique(f"{self.op_name(op)}_{role}")
+        source = self.file_tensor(index).name
+        self.tensors[name] = Tensor(name, data.shape, DType(str(data.dtype)), qparams, data, source)
+        self._constants[(index, role)] = name
+        return name
+
+    def weights(
+        self, op: FileOperator, index: int, is_integer: bool, dropped_axes: int = 0
+    ) -> tuple[Array, QParams | None]:
+        """Weights as int8 with symmetric quantization, or as float32 (int8 ones of a hybrid operator dequantized)."""
+        data, qparams = self.constant(op, index), self.qparams(index)
+        if dropped_axes and qparams is not None:
+            qparams = self.qparams(index, dropped_axes)
+        tensor = self.file_tensor(index)
+        data = data.reshape(tensor.shape[dropped_axes:])
+        if not is_integer:
+            if data.dtype == np.float32:
+                return data, None
+            if qparams is None:
+                raise ModelError("TC-M205", "integer weights have no scale", where=tensor.name)
+            self.note("int8 weights of float operators were dequantized; TFLite would quantize their inputs on the fly")
+            return dequantize_values(data, qparams), None
+        if data.dtype != np.int8 or qparams is None:
+            raise ModelError("TC-M205", f"weights of type {tensor.type_name} need int8 and a scale", where=tensor.name)
+        if any(qparams.zero_point):
+            raise ModelError(
+                "TC-M205",
+                f"weights have zero point {next(z for z in qparams.zero_point if z)}, only 0 is supported",
+                where=tensor.name,
+                fix="quantize again with the int8 scheme of TFLite (symmetric weights)",
+            )
+        return data, qparams
+
+    def bias(self, op: FileOperator, index: int, is_integer: bool, channels: int) -> str | None:
+        """The bias constant `(channels,)`, int32 or float32; None when the operator has none."""
+        if index < 0:
+            return None
+        data = self.constant(op, index)
+        if data.dtype != (np.int32 if is_integer else np.float32) or data.size != channels:
+            raise unsupported(op, f"bias of type {data.dtype} and shape {list(data.shape)} for {channels} channels")
+        return self.add_constant(op, index, "bias", data.reshape(channels))
+
+    def output(self, op: FileOperator, position: int = 0) -> str:
+        """Declares the operator's output and returns its IR name."""
+        index = op.outputs[position]
+        if index not in self._activations:
+            suffix = "" if len(op.outputs) == 1 else f"_{position}"
+            self._activations[index] = self._tensor_names.unique(f"{self.op_name(op)}{suffix}_out")
+        name = self._activations[index]
+        if name not in self.tensors:
+            self._declare(name, index)
+        return name
+
+    def intermediate(self, op: FileOperator, like: str, shape: tuple[int, ...]) -> str:
+        """A new activation of type and quantization of `like` with another shape, inside one file operator."""
+        name = self._tensor_names.unique(f"{self.op_name(op)}_in")
+        self.tensors[name] = Tensor(name, shape, self.tensors[like].dtype, self.tensors[like].qparams)
+        return name
+
+    def declare(self, op: FileOperator, role: str, tensor: Tensor) -> str:
+        """Adds an activation that the file does not have (state), under a name made from the operator and its role."""
+        name = self._tensor_names.unique(f"{self.op_name(op)}_{role}")
+        self.tensors[name] = Tensor(name, tensor.shape, tensor.dtype, tensor.qparams, source=tensor.source)
+        return name
+
+    def add(
+        self, op: FileOperator, cls: type[o.Op], inputs: tuple[str, ...], outputs: tuple[str, ...], **fields: Any
+    ) -> None:
+        """Appends an IR operator made from the file's operator."""
+        name = self._op_names.unique(self.op_name(op))
+        source = source_name(self.file_tensor(op.outputs[0]).name) if op.outputs else ""
+        self.ops.append(cls(name=name, inputs=inputs, outputs=outputs, source=(source,), **fields))
+
+    def note(self, sentence: str) -> None:
+        """Records a sentence for the report, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def op_name(self, op: FileOperator) -> str:
+        """The stem of the names of everything made from a file operator."""
+        return f"{safe_name(op.kind).lower()}_{op.index}"
+
+    def _declare(self, name: str, index: int) -> None:
+        tensor = self.file_tensor(index)
+        qparams = self.qparams(index)
+        dtype = self.dtype(index)
+        if qparams is not None and not qparams.is_per_tensor:
+            raise ModelError("TC-M205", "activations quantized per axis are not supported", where=tensor.name)
+        if dtype in (DType.INT8, DType.INT16) and qparams is None:
+            raise ModelError("TC-M205", f"a {tensor.type_name} activation has no quantization", where=tensor.name)
+        self.tensors[name] = Tensor(name, self.shape(index), dtype, qparams, source=tensor.name)
+
+
+Converter = Callable[[GraphBuilder, FileOperator], None]
+"""Adds what one file operator means to the graph."""

@@ -1,0 +1,212 @@
+"""Converters of the TFLite operators with windows, weights or state: convolutions, pools, fully connected, SVDF."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tflite
+
+from tinycompress.errors import ModelError
+from tinycompress.frontends.tflite_checks import (
+    check_arity,
+    check_pair,
+    four_paddings,
+    fused_activation,
+    image_shape,
+    is_integer,
+    required_options,
+)
+from tinycompress.frontends.tflite_file import FileOperator
+from tinycompress.frontends.tflite_graph import Converter, GraphBuilder, unsupported
+from tinycompress.ir import ops as o
+from tinycompress.ir.graph import State
+from tinycompress.ir.shapes import same_padding
+from tinycompress.ir.tensor import Tensor
+
+
+def _windows(op: FileOperator, options: Any) -> tuple[o.Pair, o.Pair]:
+    """(stride, dilation) of a convolution; a dilation of 0 in old files means 1."""
+    stride = check_pair(op, "stride", options.StrideH(), options.StrideW())
+    return stride, check_pair(op, "dilation", options.DilationHFactor() or 1, options.DilationWFactor() or 1)
+
+
+def _conv2d(g: GraphBuilder, op: FileOperator) -> None:
+    check_arity(op, (2, 3))
+    options = required_options(op, tflite.Conv2DOptions)
+    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+    h, w, c = image_shape(g, op, op.inputs[0])
+    weights, qparams = g.weights(op, op.inputs[1], integer)
+    if weights.ndim != 4 or c % weights.shape[3]:
+        raise unsupported(op, f"weights {list(weights.shape)} do not fit {c} channels")
+    stride, dilation = _windows(op, options)
+    kernel = weights.shape[1], weights.shape[2]
+    g.add(
+        op,
+        o.Conv2D,
+        (g.activation(op.inputs[0]),),
+        (g.output(op),),
+        weights=g.add_constant(op, op.inputs[1], "weights", weights, qparams),
+        bias=g.bias(op, op.inputs[2] if len(op.inputs) > 2 else -1, integer, weights.shape[0]),
+        stride=stride,
+        dilation=dilation,
+        padding=four_paddings(op, options.Padding(), (h, w), kernel, stride, dilation),
+        groups=c // weights.shape[3],
+        activation=fused_activation(op, options),
+    )
+
+
+def _depthwise_conv2d(g: GraphBuilder, op: FileOperator) -> None:
+    check_arity(op, (2, 3))
+    options = required_options(op, tflite.DepthwiseConv2DOptions)
+    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+    h, w, c = image_shape(g, op, op.inputs[0])
+    if len(g.file_tensor(op.inputs[1]).shape) != 4 or g.file_tensor(op.inputs[1]).shape[0] != 1:
+        raise unsupported(op, f"weights {list(g.file_tensor(op.inputs[1]).shape)} are not [1, kh, kw, channels]")
+    weights, qparams = g.weights(op, op.inputs[1], integer, dropped_axes=1)
+    if weights.shape[2] % c:
+        raise unsupported(op, f"weights for {weights.shape[2]} channels do not fit {c} channels")
+    stride, dilation = _windows(op, options)
+    kernel = weights.shape[0], weights.shape[1]
+    g.add(
+        op,
+        o.DepthwiseConv2D,
+        (g.activation(op.inputs[0]),),
+        (g.output(op),),
+        weights=g.add_constant(op, op.inputs[1], "weights", weights, qparams),
+        bias=g.bias(op, op.inputs[2] if len(op.inputs) > 2 else -1, integer, weights.shape[2]),
+        multiplier=weights.shape[2] // c,
+        stride=stride,
+        dilation=dilation,
+        padding=four_paddings(op, options.Padding(), (h, w), kernel, stride, dilation),
+        activation=fused_activation(op, options),
+    )
+
+
+def _transpose_conv(g: GraphBuilder, op: FileOperator) -> None:
+    """Inputs: output shape, weights OHWI, x, optional bias. SAME pads so that the output is in · stride."""
+    check_arity(op, (3, 4))
+    options = required_options(op, tflite.TransposeConvOptions)
+    integer = is_integer(g, op, op.inputs[2], op.outputs[0])
+    h, w, c = image_shape(g, op, op.inputs[2])
+    weights, qparams = g.weights(op, op.inputs[1], integer)
+    if weights.ndim != 4 or weights.shape[3] != c:
+        raise unsupported(op, f"weights {list(weights.shape)} do not fit {c} channels")
+    oh, ow, _ = image_shape(g, op, op.outputs[0])
+    stride = check_pair(op, "stride", options.StrideH(), options.StrideW())
+    sides = []
+    for size, out, kernel, step in ((h, oh, weights.shape[1], stride[0]), (w, ow, weights.shape[2], stride[1])):
+        # The forward convolution from `out` to `size` has this padding; what it leaves uncovered is added at the end.
+        before = same_padding(out, kernel, step)[0] if options.Padding() == tflite.Padding.SAME else 0
+        surplus = (size - 1) * step + kernel - before - out
+        sides.append((before, max(surplus, 0), max(-surplus, 0)))
+    (top, bottom, extra_h), (left, right, extra_w) = sides
+    g.add(
+        op,
+        o.TransposeConv2D,
+        (g.activation(op.inputs[2]),),
+        (g.output(op),),
+        weights=g.add_constant(op, op.inputs[1], "weights", weights, qparams),
+        bias=g.bias(op, op.inputs[3] if len(op.inputs) > 3 else -1, integer, weights.shape[0]),
+        stride=stride,
+        padding=(top, left, bottom, right),
+        output_padding=(extra_h, extra_w),
+        activation=fused_activation(op, options),
+    )
+
+
+def _fully_connected(g: GraphBuilder, op: FileOperator) -> None:
+    check_arity(op, (2, 3))
+    options = required_options(op, tflite.FullyConnectedOptions)
+    if options.WeightsFormat() != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
+        raise unsupported(op, "shuffled weights are not supported")
+    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+    weights, qparams = g.weights(op, op.inputs[1], integer)
+    if weights.ndim != 2:
+        raise unsupported(op, f"weights {list(weights.shape)} are not [out, in]")
+    x, shape = g.activation(op.inputs[0]), g.shape(op.inputs[0])
+    features = weights.shape[1]
+    if shape[-1] != features:
+        # TFLite flattens everything but the batch when the last axis alone does not fit.
+        if int(np.prod(shape)) != features:
+            raise unsupported(op, f"input {list(shape)} does not fit weights {list(weights.shape)}")
+        flat = g.intermediate(op, x, (features,))
+        g.add(op, o.Reshape, (x,), (flat,), shape=(features,))
+        x = flat
+    g.add(
+        op,
+        o.FullyConnected,
+        (x,),
+        (g.output(op),),
+        weights=g.add_constant(op, op.inputs[1], "weights", weights, qparams),
+        bias=g.bias(op, op.inputs[2] if len(op.inputs) > 2 else -1, integer, weights.shape[0]),
+        activation=fused_activation(op, options),
+    )
+
+
+def _pool(cls: type[o.Op]) -> Converter:
+    def convert(g: GraphBuilder, op: FileOperator) -> None:
+        check_arity(op, (1,))
+        options = required_options(op, tflite.Pool2DOptions)
+        is_integer(g, op, op.inputs[0], op.outputs[0])
+        h, w, _ = image_shape(g, op, op.inputs[0])
+        stride = check_pair(op, "stride", options.StrideH(), options.StrideW())
+        kernel = check_pair(op, "kernel", options.FilterHeight(), options.FilterWidth())
+        g.add(
+            op,
+            cls,
+            (g.activation(op.inputs[0]),),
+            (g.output(op),),
+            kernel=kernel,
+            stride=stride,
+            padding=four_paddings(
+                op, options.Padding(), (h, w), (kernel[0], kernel[1]), (stride[0], stride[1]), (1, 1)
+            ),
+            activation=fused_activation(op, options),
+        )
+
+    return convert
+
+
+def _svdf(g: GraphBuilder, op: FileOperator) -> None:
+    """Inputs: x, feature weights, time weights, optional bias, the variable state `[1, filters · memory]`."""
+    check_arity(op, (5,))
+    options = required_options(op, tflite.SVDFOptions)
+    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+    feature, feature_qparams = g.weights(op, op.inputs[1], integer)
+    state = g.file_tensor(op.inputs[4])
+    if integer:
+        time, time_qparams = g.constant(op, op.inputs[2]), g.qparams(op.inputs[2])
+    else:
+        time, time_qparams = g.weights(op, op.inputs[2], False)
+    rank, _ = check_pair(op, "rank", options.Rank(), 1)
+    if not state.is_variable or time.ndim != 2 or feature.ndim != 2 or time.shape[0] != feature.shape[0]:
+        raise ModelError("TC-M206", "its weights or state do not fit together", where=op.label())
+    filters, memory = time.shape
+    if int(np.prod(state.shape)) != filters * memory or filters % rank:
+        raise ModelError("TC-M206", f"state {list(state.shape)} is not {filters} x {memory}", where=op.label())
+    kind = Tensor("state", (filters, memory), g.dtype(op.inputs[4]), g.qparams(op.inputs[4]), source=state.name)
+    before, after = g.declare(op, "state", kind), g.declare(op, "next_state", kind)
+    g.states.append(State(before, after))
+    g.add(
+        op,
+        o.SVDF,
+        (g.activation(op.inputs[0]), before),
+        (g.output(op), after),
+        feature_weights=g.add_constant(op, op.inputs[1], "feature_weights", feature, feature_qparams),
+        time_weights=g.add_constant(op, op.inputs[2], "time_weights", time, time_qparams),
+        bias=g.bias(op, op.inputs[3], integer, filters // rank),
+        rank=rank,
+        activation=fused_activation(op, options),
+    )
+
+
+LAYER_CONVERTERS: dict[str, Converter] = {
+    "CONV_2D": _conv2d,
+    "DEPTHWISE_CONV_2D": _depthwise_conv2d,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "FULLY_CONNECTED": _fully_connected,
+    "AVERAGE_POOL_2D": _pool(o.AveragePool2D),
+    "MAX_POOL_2D": _pool(o.MaxPool2D),
+    "SVDF": _svdf,
+}
