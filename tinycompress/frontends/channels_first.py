@@ -1,0 +1,425 @@
+"""Builds a channels-last Graph from a channels-first source (PyTorch, ONNX), one source operator at a time.
+
+A `Value` stands for a source tensor without its batch axis: which IR tensor holds it, its source shape, and the
+layout that relates the two. Reshapes and transposes of the source cost nothing; an operator that needs another element
+order gets it from `arrange`, which emits Reshape and Transpose only where orders really differ. A Linear or BatchNorm
+behind a flattened image takes the elements as they lie and has its constants permuted instead.
+
+Axes here are batch-free. Weights arrive in the source's layout (OIHW) and are stored in the IR's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinycompress.errors import UnsupportedOpError
+from tinycompress.frontends.layout import (
+    IMAGE_ORDERS,
+    Layout,
+    Order,
+    Shape,
+    layout_of,
+    order_of,
+    permuted,
+    plain_layout,
+    rearrangement,
+    source_indices,
+    split_at,
+    to_order,
+)
+from tinycompress.frontends.names import NameScope, safe_name, source_name
+from tinycompress.ir import ops as o
+from tinycompress.ir.graph import Graph, GraphInput, Preprocess
+from tinycompress.ir.shapes import infer
+from tinycompress.ir.tensor import DType, Tensor
+
+Array = NDArray[Any]
+_LAYOUT_LETTERS = {1: "C", 2: "CT", 3: "CHW"}
+_PLAIN_LETTERS = {1: "C", 2: "TC", 3: "HWC"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A source tensor: the IR `tensor` that holds it, its batch-free source `shape`, and their relation."""
+
+    tensor: str
+    shape: Shape
+    layout: Layout
+
+
+def refuse(why: str, fix: str) -> UnsupportedOpError:
+    """The error for an operator that cannot be expressed; the front end adds the node's name and collects them."""
+    return UnsupportedOpError("TC-M101", why, fix=fix)
+
+
+def ir_shape(shape: Shape, order: Order) -> Shape:
+    """Shape of the IR tensor that holds `shape` in `order`; a series in time-major order is `[t,1,c]`."""
+    if len(shape) == 2 and order == (1, 0):
+        return (shape[1], 1, shape[0])
+    return tuple(shape[a] for a in order)
+
+
+def ir_axis(order: Order, axis: int) -> int:
+    """The IR axis that holds a source axis (the inserted width of `[t,1,c]` counts)."""
+    if order == (1, 0):
+        return 2 if axis == 0 else 0
+    return order.index(axis)
+
+
+class ChannelsFirstBuilder:
+    """Accumulates tensors and operators; `graph()` ends it. Call `at` before each source node."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tensors: dict[str, Tensor] = {}
+        self.ops: list[o.Op] = []
+        self.inputs: list[GraphInput] = []
+        self._node = "op"
+        self._source: tuple[str, ...] = ()
+        self._names = NameScope()
+
+    # -- names and emission --------------------------------------------------------------------------------------------
+
+    def at(self, node: str, source: str = "") -> None:
+        """The following operators come from this source node; `source` is the name users know it by."""
+        self._node = safe_name(node, "op")
+        self._source = (source_name(source or node),)
+
+    def constant(self, name: str, data: Array, source: str = "") -> str:
+        """Adds a float32 constant and returns its name."""
+        name = self._names.unique(name)
+        values = np.ascontiguousarray(data, dtype=np.float32)
+        self.tensors[name] = Tensor(name, tuple(values.shape), DType.FLOAT32, data=values, source=source)
+        return name
+
+    def emit(self, kind: type[o.Op], inputs: Sequence[str], *, suffix: str = "", **fields: Any) -> str:
+        """Adds an operator with one output; returns the output's name. Shapes are inferred and so checked."""
+        name = self._names.unique(self._node + suffix)
+        op = kind(name=name, inputs=tuple(inputs), outputs=(name,), source=self._source, **fields)
+        (shape,) = infer(op, self.tensors)
+        self.tensors[name] = Tensor(name, shape, DType.FLOAT32, source=self._source[0])
+        self.ops.append(op)
+        return name
+
+    def _parameter(self, suffix: str, data: Array) -> str:
+        return self.constant(f"{self._node}.{suffix}", data, f"{self._source[0]}.{suffix}")
+
+    def input(self, name: str, shape: Shape, *, is_plain: bool = False, preprocess: Preprocess | None = None) -> Value:
+        """A graph input of batch-free source `shape`, stored channels-last unless it `is_plain` already."""
+        rank = len(shape)
+        order = tuple(range(rank)) if is_plain or rank not in IMAGE_ORDERS else IMAGE_ORDERS[rank]
+        letters = (_PLAIN_LETTERS if is_plain else _LAYOUT_LETTERS).get(rank, "")
+        tensor = self._names.unique(safe_name(name, "input"))
+        self.tensors[tensor] = Tensor(tensor, ir_shape(shape, order), DType.FLOAT32, source=source_name(name))
+        self.inputs.append(GraphInput(tensor, letters, "float32", preprocess or Preprocess()))
+        return Value(tensor, shape, layout_of(shape, order))
+
+    def graph(self, outputs: Sequence[Value]) -> Graph:
+        """The finished graph; outputs keep channels-last order where they have it, else the source's order."""
+        self.at("output")
+        names = []
+        for value in outputs:
+            names.append(self.arrange(value, self.order(value)).tensor)
+        graph = Graph(self.name, tuple(self.inputs), tuple(names), self.tensors, tuple(self.ops))
+        return graph.with_ops(graph.ops)
+
+    # -- element order -------------------------------------------------------------------------------------------------
+
+    def order(self, value: Value) -> Order:
+        """The order of axes the value has, or the one to give it: channels-last for images, plain otherwise."""
+        found = order_of(value.layout, value.shape)
+        if found is not None:
+            return found
+        return IMAGE_ORDERS[3] if len(value.shape) == 3 else tuple(range(len(value.shape)))
+
+    def arrange(self, value: Value, order: Order) -> Value:
+        """The value in an IR tensor that holds its source axes in `order`."""
+        wanted = layout_of(value.shape, order)
+        shape = ir_shape(value.shape, order)
+        if value.layout != wanted:
+            value = self._transpose(value, wanted)
+        return Value(self._reshape(value.tensor, shape), value.shape, wanted)
+
+    def _reshape(self, tensor: str, shape: Shape) -> str:
+        if self.tensors[tensor].shape == shape:
+            return tensor
+        return self.emit(o.Reshape, [tensor], suffix="_reshape", shape=shape)
+
+    def _transpose(self, value: Value, wanted: Layout) -> Value:
+        step = rearrangement(value.layout, wanted)
+        if step is None:
+            step = rearrangement(value.layout, tuple(sorted(value.layout, key=lambda p: -p[1])))
+            assert step is not None
+            plain = plain_layout(value.shape)
+            return self._transpose(self._moved(value, step, plain), wanted)
+        return self._moved(value, step, wanted)
+
+    def _moved(self, value: Value, step: tuple[Shape, Order], layout: Layout) -> Value:
+        sizes, perm = step
+        if perm == tuple(range(len(perm))):
+            return Value(value.tensor, value.shape, layout)
+        tensor = self.emit(o.Transpose, [self._reshape(value.tensor, sizes)], suffix="_transpose", perm=perm)
+        return Value(tensor, value.shape, layout)
+
+    def image(self, value: Value) -> Value:
+        """The value as `[h,w,c]` (rank 3, `CHW`) or `[t,1,c]` (rank 2, `CT`)."""
+        if len(value.shape) not in (2, 3):
+            raise refuse(
+                f"needs a batch, a channel and one or two spatial axes, not shape {[1, *value.shape]}",
+                "give the input its batch and channel axes, e.g. 1,3,32,32",
+            )
+        return self.arrange(value, IMAGE_ORDERS[len(value.shape)])
+
+    def _image_value(self, tensor: str, rank: int) -> Value:
+        h, w, c = self.tensors[tensor].shape
+        shape = (c, h, w) if rank == 3 else (c, h)
+        return Value(tensor, shape, layout_of(shape, IMAGE_ORDERS[rank]))
+
+    # -- views ---------------------------------------------------------------------------------------------------------
+
+    def reshape(self, value: Value, shape: Shape) -> Value:
+        """The source tensor seen in another shape: no operator."""
+        return Value(value.tensor, shape, value.layout)
+
+    def transpose(self, value: Value, perm: Order) -> Value:
+        """The source tensor with its axes permuted: no operator unless a run of elements crosses axes unevenly."""
+        layout = permuted(value.layout, value.shape, perm)
+        if layout is None:
+            value = self.arrange(value, tuple(range(len(value.shape))))
+            layout = permuted(value.layout, value.shape, perm)
+            assert layout is not None
+        return Value(value.tensor, tuple(value.shape[p] for p in perm), layout)
+
+    # -- operators with weights ----------------------------------------------------------------------------------------
+
+    def convolution(
+        self,
+        value: Value,
+        weights: Array,
+        bias: Array | None,
+        *,
+        stride: o.Pair = (1, 1),
+        padding: o.Padding = (0, 0, 0, 0),
+        dilation: o.Pair = (1, 1),
+        groups: int = 1,
+    ) -> Value:
+        """Convolution with OIHW (or OIK) weights; depthwise where every group has one input channel."""
+        x = self.image(value)
+        if weights.ndim == 3:
+            weights = weights[:, :, :, None]
+        channels = value.shape[0]
+        b = None if bias is None else self._parameter("bias", bias)
+        common: dict[str, Any] = {"bias": b, "stride": stride, "padding": padding, "dilation": dilation}
+        if groups == channels and groups > 1:
+            w = self._parameter("weight", weights[:, 0].transpose(1, 2, 0))
+            multiplier = weights.shape[0] // channels
+            y = self.emit(o.DepthwiseConv2D, [x.tensor], weights=w, multiplier=multiplier, **common)
+        else:
+            w = self._parameter("weight", weights.transpose(0, 2, 3, 1))
+            y = self.emit(o.Conv2D, [x.tensor], weights=w, groups=groups, **common)
+        return self._image_value(y, len(value.shape))
+
+    def transpose_convolution(
+        self,
+        value: Value,
+        weights: Array,
+        bias: Array | None,
+        *,
+        stride: o.Pair,
+        padding: o.Padding,
+        output_padding: o.Pair,
+    ) -> Value:
+        """Transposed convolution with IOHW weights, one group, dilation 1."""
+        x = self.image(value)
+        w = self._parameter("weight", weights.transpose(1, 2, 3, 0))
+        b = None if bias is None else self._parameter("bias", bias)
+        y = self.emit(
+            o.TransposeConv2D,
+            [x.tensor],
+            weights=w,
+            bias=b,
+            stride=stride,
+            padding=padding,
+            output_padding=output_padding,
+        )
+        return self._image_value(y, len(value.shape))
+
+    def linear(self, value: Value, weights: Array, bias: Array | None) -> Value:
+        """Fully connected over the last source axis, weights `(out, in)`; their columns follow the elements' order."""
+        *lead, features = value.shape
+        pieces = split_at(value.layout, [features])
+        inner = tuple(p for p in pieces or () if p[1] < features)
+        outer = tuple((size, stride // features) for size, stride in pieces or () if stride >= features)
+        if pieces is None or pieces[len(outer) :] != inner or outer != plain_layout(tuple(lead)):
+            value = self.arrange(value, tuple(range(len(value.shape))))
+            inner = ((features, 1),)
+        x = self._reshape(value.tensor, (*lead, features))
+        w = self._parameter("weight", weights[:, source_indices(inner)] if features > 1 else weights)
+        b = None if bias is None else self._parameter("bias", bias)
+        y = self.emit(o.FullyConnected, [x], weights=w, bias=b)
+        shape = (*lead, weights.shape[0])
+        return Value(y, shape, plain_layout(shape))
+
+    def _per_channel(self, value: Value) -> tuple[Value, NDArray[np.int64] | slice]:
+        """The value with its channels (first source axis) last in memory, and the channels' order there."""
+        if len(value.shape) == 1:
+            flat = self._reshape(value.tensor, value.shape)
+            return Value(flat, value.shape, value.layout), source_indices(value.layout)
+        order = IMAGE_ORDERS.get(len(value.shape), (*range(1, len(value.shape)), 0))
+        return self.arrange(value, order), slice(None)
+
+    def batch_norm(
+        self, value: Value, gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float
+    ) -> Value:
+        """Batch normalisation of the first source axis, with running statistics."""
+        x, at = self._per_channel(value)
+        named = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+        constants = {name: self._parameter(name, data[at]) for name, data in named.items()}
+        y = self.emit(o.BatchNorm, [x.tensor], epsilon=epsilon, **constants)
+        return Value(y, value.shape, x.layout)
+
+    def prelu(self, value: Value, alpha: Array) -> Value:
+        """PReLU with one slope, or one per channel of the first source axis."""
+        x, at = self._per_channel(value)
+        slopes = np.broadcast_to(alpha.reshape(-1), (value.shape[0],))[at]
+        y = self.emit(o.PReLU, [x.tensor], alpha=self._parameter("alpha", slopes))
+        return Value(y, value.shape, x.layout)
+
+    # -- windows -------------------------------------------------------------------------------------------------------
+
+    def pool(self, kind: type[o.Op], value: Value, kernel: o.Pair, stride: o.Pair, padding: o.Padding) -> Value:
+        """`AveragePool2D` or `MaxPool2D`; padding taps are not counted."""
+        x = self.image(value)
+        y = self.emit(kind, [x.tensor], kernel=kernel, stride=stride, padding=padding)
+        return self._image_value(y, len(value.shape))
+
+    def pad(self, value: Value, amounts: Sequence[tuple[int, int]], fill: float) -> Value:
+        """Constant padding, `(before, after)` per source axis; negative amounts cut."""
+        for axis, (before, after) in enumerate(amounts):
+            if before < 0 or after < 0:
+                size = value.shape[axis]
+                value = self.slice(value, axis, max(0, -before), size - max(0, -after), 1)
+        amounts = [(max(0, b), max(0, a)) for b, a in amounts]
+        if not any(b or a for b, a in amounts):
+            return value
+        order = self.order(value)
+        x = self.arrange(value, order)
+        by_ir_axis = {ir_axis(order, axis): pair for axis, pair in enumerate(amounts)}
+        rank = len(self.tensors[x.tensor].shape)
+        y = self.emit(o.Pad, [x.tensor], amounts=tuple(by_ir_axis.get(i, (0, 0)) for i in range(rank)), value=fill)
+        shape = tuple(s + b + a for s, (b, a) in zip(value.shape, amounts, strict=True))
+        return Value(y, shape, layout_of(shape, order))
+
+    def resize(self, kind: type[o.Op], value: Value, size: o.Pair, *, align_corners: bool, half_pixel: bool) -> Value:
+        """`ResizeNearest` or `ResizeBilinear` to (h, w)."""
+        x = self.image(value)
+        y = self.emit(kind, [x.tensor], size=size, align_corners=align_corners, half_pixel_centers=half_pixel)
+        return self._image_value(y, len(value.shape))
+
+    # -- element-wise --------------------------------------------------------------------------------------------------
+
+    def unary(self, kind: type[o.Op], value: Value, **fields: Any) -> Value:
+        """A shape-preserving operator: any element order will do."""
+        return Value(self.emit(kind, [value.tensor], **fields), value.shape, value.layout)
+
+    def binary(self, kind: type[o.Op], a: Value | Array, b: Value | Array) -> Value:
+        """An element-wise operator on two values, or a value and a constant (source broadcasting, batch axis of 1)."""
+        if not isinstance(a, Value) or not isinstance(b, Value):
+            return self._with_constant(kind, a, b)
+        if a.shape == b.shape and a.layout == b.layout:
+            second = self._reshape(b.tensor, self.tensors[a.tensor].shape)
+            return Value(self.emit(kind, [a.tensor, second]), a.shape, a.layout)
+        rank = max(len(a.shape), len(b.shape))
+        a, b = (Value(v.tensor, (1,) * (rank - len(v.shape)) + v.shape, v.layout) for v in (a, b))
+        order = self.order(a if math.prod(a.shape) >= math.prod(b.shape) else b)
+        a, b = self.arrange(a, order), self.arrange(b, order)
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        return Value(self.emit(kind, [a.tensor, b.tensor]), shape, layout_of(shape, order))
+
+    def _with_constant(self, kind: type[o.Op], a: Value | Array, b: Value | Array) -> Value:
+        value, data = (a, b) if isinstance(a, Value) else (b, a)
+        assert isinstance(value, Value)
+        assert not isinstance(data, Value)
+        data = np.asarray(data, dtype=np.float32)
+        rank = max(len(value.shape), data.ndim - 1)
+        if data.ndim > rank:
+            if data.shape[0] != 1:
+                raise refuse(
+                    f"a constant of shape {list(data.shape)} varies along the batch", "use one sample's constant"
+                )
+            data = data[0]
+        data = data.reshape((1,) * (rank - data.ndim) + data.shape)
+        value = Value(value.tensor, (1,) * (rank - len(value.shape)) + value.shape, value.layout)
+        shape = np.broadcast_shapes(value.shape, data.shape)
+        order = order_of(value.layout, value.shape)
+        if data.size == 1:
+            stored, layout = data.reshape(1), value.layout
+        elif order is not None or shape != value.shape:
+            order = self.order(value)
+            value = self.arrange(value, order)
+            stored, layout = to_order(data, order), layout_of(shape, order)
+            stored = stored.reshape(ir_shape(data.shape, order))
+            if stored.size == stored.shape[-1]:
+                stored = stored.reshape(-1)
+        else:
+            flat = np.broadcast_to(data, shape).reshape(-1)[source_indices(value.layout)]
+            stored, layout = flat.reshape(self.tensors[value.tensor].shape), value.layout
+        name = self._parameter("constant", stored)
+        names = [value.tensor, name] if isinstance(a, Value) else [name, value.tensor]
+        return Value(self.emit(kind, names), shape, layout)
+
+    # -- along axes ----------------------------------------------------------------------------------------------------
+
+    def softmax(self, kind: type[o.Op], value: Value, axis: int) -> Value:
+        """`Softmax` or `LogSoftmax` over one source axis."""
+        order = self.order(value)
+        if order[-1] != axis:
+            order = (*(a for a in range(len(value.shape)) if a != axis), axis)
+        x = self.arrange(value, order)
+        return Value(self.emit(kind, [x.tensor]), value.shape, x.layout)
+
+    def mean(self, value: Value, axes: Sequence[int], keepdims: bool) -> Value:
+        """Mean over source axes."""
+        order = self.order(value)
+        x = self.arrange(value, order)
+        ir_axes = {ir_axis(order, a) for a in axes}
+        if len(value.shape) == 2 and order == (1, 0) and not keepdims:
+            ir_axes.add(1)
+        y = self.emit(o.Mean, [x.tensor], axes=tuple(sorted(ir_axes)), keepdims=keepdims)
+        reduced = tuple(1 if i in axes else s for i, s in enumerate(value.shape))
+        layout = layout_of(reduced, order)
+        shape = reduced if keepdims else tuple(s for i, s in enumerate(value.shape) if i not in axes)
+        return Value(y, shape, layout)
+
+    def slice(self, value: Value, axis: int, begin: int, end: int, step: int) -> Value:
+        """`source[begin:end:step]` along one source axis, indices already within the axis."""
+        if begin == 0 and end == value.shape[axis] and step == 1:
+            return value
+        order = self.order(value)
+        x = self.arrange(value, order)
+        extent = self.tensors[x.tensor].shape
+        at = ir_axis(order, axis)
+        y = self.emit(
+            o.Slice,
+            [x.tensor],
+            begin=tuple(begin if i == at else 0 for i in range(len(extent))),
+            end=tuple(end if i == at else s for i, s in enumerate(extent)),
+            strides=tuple(step if i == at else 1 for i in range(len(extent))),
+        )
+        shape = tuple(max(0, -(-(end - begin) // step)) if i == axis else s for i, s in enumerate(value.shape))
+        return Value(y, shape, layout_of(shape, order))
+
+    def concat(self, values: Sequence[Value], axis: int) -> Value:
+        """Joins values along one source axis, in the element order of the largest."""
+        order = self.order(max(values, key=lambda v: math.prod(v.shape)))
+        arranged = [self.arrange(v, order) for v in values]
+        y = self.emit(o.Concat, [v.tensor for v in arranged], axis=ir_axis(order, axis))
+        shape = list(values[0].shape)
+        shape[axis] = sum(v.shape[axis] for v in values)
+        return Value(y, tuple(shape), layout_of(tuple(shape), order))

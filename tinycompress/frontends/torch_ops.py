@@ -1,0 +1,525 @@
+"""ATen operators as calls of the channels-first builder: one function each, in the HANDLERS table by schema name.
+
+A handler gets the builder and a `Call` (arguments by schema name, defaults filled in; activations as `Value`, constants
+as numpy arrays) and returns the result's Value, or a list for operators with several. In-place forms share the entry
+of the plain form. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinycompress.errors import ModelError
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value, refuse
+from tinycompress.ir import ops as o
+from tinycompress.ir.ops import Activation, Function
+
+Result = Value | list[Value]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One ATen call: `args` by schema name, and the shapes of its results as torch computed them (with batch)."""
+
+    args: Mapping[str, Any]
+    result_shapes: tuple[tuple[int, ...], ...]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.args[name]
+
+    def value(self, name: str = "self") -> Value:
+        """The activation passed as `name`."""
+        found = self.args[name]
+        if not isinstance(found, Value):
+            raise refuse(f"its argument {name!r} is a constant", "compute it outside the network")
+        return found
+
+    def data(self, name: str) -> np.ndarray[Any, Any] | None:
+        """The constant passed as `name`, or None."""
+        found = self.args[name]
+        if isinstance(found, Value):
+            raise refuse(f"its argument {name!r} is computed by the network", "use a fixed parameter instead")
+        return None if found is None else np.asarray(found, dtype=np.float32)
+
+    def constant(self, name: str) -> np.ndarray[Any, Any]:
+        """The constant passed as `name`."""
+        found = self.data(name)
+        if found is None:
+            raise refuse(f"its argument {name!r} is absent", "give it a value")
+        return found
+
+
+Handler = Callable[[ChannelsFirstBuilder, Call], Result]
+
+
+def batch_free_axis(dim: int, rank: int) -> int:
+    """A torch dimension of a batch-free rank-`rank` value; ModelError TC-M102 for the batch dimension."""
+    axis = dim + rank + 1 if dim < 0 else dim
+    if axis == 0:
+        raise ModelError(
+            "TC-M102", "it works along the batch axis", fix="keep dimension 0 as the batch of 1, e.g. flatten(1)"
+        )
+    return axis - 1
+
+
+def batch_free_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """A torch shape without its leading batch of 1; ModelError TC-M102 when it does not lead with 1."""
+    if not shape or shape[0] != 1:
+        raise ModelError(
+            "TC-M102",
+            f"its result of shape {list(shape)} has no leading batch axis of 1",
+            fix="keep dimension 0 as the batch, e.g. x.flatten(1) or x.view(x.size(0), -1)",
+        )
+    return tuple(int(s) for s in shape[1:])
+
+
+def _pair(value: int | Sequence[int], rank: int) -> o.Pair:
+    """A torch int-or-list over the spatial axes of a batch-free rank-2 or rank-3 value as (h, w)."""
+    values = [value] if isinstance(value, int) else list(value)
+    if rank == 2:
+        return (int(values[0]), 1)
+    return (int(values[0]), int(values[-1]))
+
+
+def _convolution(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x, weights = call.value("input"), call.constant("weight")
+    rank = len(x.shape)
+    if weights.ndim != rank + 1:
+        raise refuse(f"its input of shape {[1, *x.shape]} lacks an axis", "give the input batch and channel axes")
+    spatial = (1, 1) if rank == 2 else (0, 0)
+    dilation = _pair(call["dilation"], rank)
+    padding = call["padding"]
+    if isinstance(padding, str):
+        kernel = (*weights.shape[2:], *spatial)[:2]
+        totals = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
+        four = (totals[0] // 2, totals[1] // 2, totals[0] - totals[0] // 2, totals[1] - totals[1] // 2)
+    else:
+        top, left = _pair(padding, rank) if rank == 3 else (_pair(padding, rank)[0], 0)
+        four = (top, left, top, left)
+    return b.convolution(
+        x,
+        weights,
+        call.data("bias"),
+        stride=_pair(call["stride"], rank),
+        padding=four,
+        dilation=dilation,
+        groups=int(call["groups"]),
+    )
+
+
+def _transpose_convolution(b: ChannelsFirstBuilder, call: Call) -> Result:
+    if call["groups"] != 1 or set(call["dilation"]) != {1}:
+        raise refuse("transposed convolution with groups or dilation", "use one group and dilation 1")
+    top, left = _pair(call["padding"], 3)
+    return b.transpose_convolution(
+        call.value("input"),
+        call.constant("weight"),
+        call.data("bias"),
+        stride=_pair(call["stride"], 3),
+        padding=(top, left, top, left),
+        output_padding=_pair(call["output_padding"], 3),
+    )
+
+
+def _linear(b: ChannelsFirstBuilder, call: Call) -> Result:
+    return b.linear(call.value("input"), call.constant("weight"), call.data("bias"))
+
+
+def _matmul(b: ChannelsFirstBuilder, call: Call) -> Result:
+    weights = call.constant("other" if "other" in call.args else "mat2")
+    if weights.ndim != 2:
+        raise refuse(f"product with a constant of shape {list(weights.shape)}", "use nn.Linear")
+    return b.linear(call.value(), weights.T, None)
+
+
+def _addmm(b: ChannelsFirstBuilder, call: Call) -> Result:
+    bias = call.constant("self") * float(call["beta"])
+    weights = call.constant("mat2").T * float(call["alpha"])
+    return b.linear(call.value("mat1"), weights, np.broadcast_to(bias, (weights.shape[0],)))
+
+
+def _batch_norm(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value("input")
+    mean, variance = call.data("running_mean"), call.data("running_var")
+    if call["training"] or mean is None or variance is None:
+        raise refuse("batch norm that uses the batch's statistics", "track running statistics and train before export")
+    gamma, beta = call.data("weight"), call.data("bias")
+    gamma = np.ones_like(mean) if gamma is None else gamma
+    beta = np.zeros_like(mean) if beta is None else beta
+    return b.batch_norm(x, gamma, beta, mean, variance, float(call["eps"]))
+
+
+def _window(call: Call, rank: int) -> tuple[o.Pair, o.Pair, o.Pair]:
+    kernel = _pair(call["kernel_size"], rank)
+    stride = _pair(call["stride"], rank) if call["stride"] else kernel
+    padding = _pair(call["padding"], rank) if rank == 3 else (_pair(call["padding"], rank)[0], 0)
+    return kernel, stride, padding
+
+
+def _overhang(call: Call, x: Value, kernel: o.Pair, stride: o.Pair, padding: o.Pair) -> o.Pair:
+    """Rows and columns by which `ceil_mode`'s last window leaves the padded input; torch never counts them."""
+    out = (*call.result_shapes[0][2:], 1)[:2]
+    size = (*x.shape[1:], 1)[:2]
+    reach = [(out[i] - 1) * stride[i] + kernel[i] - size[i] - 2 * padding[i] for i in (0, 1)]
+    return max(0, reach[0]), max(0, reach[1])
+
+
+def _average_pool(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    kernel, stride, padding = _window(call, len(x.shape))
+    over = _overhang(call, x, kernel, stride, padding)
+    divisor = call.args.get("divisor_override")
+    if divisor is not None and divisor != math.prod(kernel):
+        raise refuse(f"divisor_override {divisor}", "scale the result by a following multiplication instead")
+    counted = call["count_include_pad"] and padding != (0, 0)
+    if divisor is not None and over != (0, 0):
+        raise refuse("divisor_override with ceil_mode", "leave divisor_override out")
+    if counted:
+        sides = [(padding[0], padding[0]), (padding[1], padding[1])]
+        x = b.pad(x, [(0, 0), *sides[: len(x.shape) - 1]], 0.0)
+        padding = (0, 0)
+    elif divisor is not None and padding != (0, 0):
+        raise refuse("divisor_override with padding", "leave divisor_override out and count the padding")
+    four = (padding[0], padding[1], padding[0] + over[0], padding[1] + over[1])
+    return b.pool(o.AveragePool2D, x, kernel, stride, four)
+
+
+def _max_pool(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    if set(np.atleast_1d(call["dilation"])) != {1}:
+        raise refuse("dilated max pooling", "use dilation 1")
+    kernel, stride, padding = _window(call, len(x.shape))
+    over = _overhang(call, x, kernel, stride, padding)
+    four = (padding[0], padding[1], padding[0] + over[0], padding[1] + over[1])
+    return b.pool(o.MaxPool2D, x, kernel, stride, four)
+
+
+def _adaptive(kind: type[o.Op]) -> Handler:
+    def handler(b: ChannelsFirstBuilder, call: Call) -> Result:
+        x = call.value()
+        sizes = (*x.shape[1:], 1)[:2]
+        out = (*call.result_shapes[0][2:], 1)[:2]
+        if any(s % q for s, q in zip(sizes, out, strict=True)):
+            raise refuse(
+                f"adaptive pooling from {list(x.shape[1:])} to {list(out)} has windows of unequal size",
+                "choose an output size that divides the input, or a fixed window",
+            )
+        kernel = (sizes[0] // out[0], sizes[1] // out[1])
+        pooled = b.pool(kind, x, kernel, kernel, (0, 0, 0, 0))
+        return [pooled] if kind is o.MaxPool2D else pooled
+
+    return handler
+
+
+def _pad(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    mode = call.args.get("mode", "constant")
+    if mode != "constant":
+        raise refuse(f"{mode} padding", "pad with a constant")
+    pairs = list(zip(call["pad"][::2], call["pad"][1::2], strict=True))
+    if any(any(pair) for pair in pairs[len(x.shape) :]):
+        batch_free_axis(0, len(x.shape))
+    amounts = [(int(p), int(q)) for p, q in pairs[: len(x.shape)]][::-1]
+    fill = call.args.get("value")
+    return b.pad(x, [(0, 0)] * (len(x.shape) - len(amounts)) + amounts, float(fill or 0.0))
+
+
+def _resize(kind: type[o.Op], *, half_pixel: bool) -> Handler:
+    def handler(b: ChannelsFirstBuilder, call: Call) -> Result:
+        size = call.result_shapes[0][2:]
+        corners = bool(call.args.get("align_corners", False))
+        return b.resize(
+            kind,
+            call.value("input"),
+            (int(size[0]), int(size[1])),
+            align_corners=corners,
+            half_pixel=half_pixel and not corners,
+        )
+
+    return handler
+
+
+def _clamp(b: ChannelsFirstBuilder, call: Call) -> Result:
+    low = call.args.get("min", call.args.get("min_val"))
+    high = call.args.get("max", call.args.get("max_val"))
+    if isinstance(low, Value) or isinstance(high, Value):
+        raise refuse("clamp to a bound computed by the network", "use fixed bounds, or minimum and maximum")
+    bounds = Activation(None if low is None else float(low), None if high is None else float(high))
+    return b.unary(o.Clamp, call.value(), activation=bounds)
+
+
+def _clamp_to(bounds: Activation) -> Handler:
+    return lambda b, call: b.unary(o.Clamp, call.value(), activation=bounds)
+
+
+def _table(function: Function, alpha: str | None = None, **required: float) -> Handler:
+    def handler(b: ChannelsFirstBuilder, call: Call) -> Result:
+        for name, wanted in required.items():
+            if float(call[name]) != wanted:
+                raise refuse(f"{name} = {call[name]}", f"use {name} = {wanted}")
+        return b.unary(o.Table, call.value(), function=function, alpha=0.0 if alpha is None else float(call[alpha]))
+
+    return handler
+
+
+def _gelu(b: ChannelsFirstBuilder, call: Call) -> Result:
+    function = Function.GELU_TANH if call["approximate"] == "tanh" else Function.GELU
+    return b.unary(o.Table, call.value(), function=function)
+
+
+def _power(b: ChannelsFirstBuilder, call: Call) -> Result:
+    functions = {2.0: Function.SQUARE, 0.5: Function.SQRT, -0.5: Function.RSQRT}
+    exponent = float(call["exponent"])
+    if exponent not in functions:
+        raise refuse(f"power {exponent}", "use 2, 0.5 or -0.5, or write it as multiplications")
+    return b.unary(o.Table, call.value(), function=functions[exponent])
+
+
+def _prelu(b: ChannelsFirstBuilder, call: Call) -> Result:
+    return b.prelu(call.value(), call.constant("weight"))
+
+
+def _dropout(b: ChannelsFirstBuilder, call: Call) -> Result:
+    if call["train"]:
+        raise refuse("dropout that stays active at inference", "use nn.Dropout, or pass training=self.training")
+    return b.unary(o.Dropout, call.value("input"), rate=float(call["p"]))
+
+
+def _softmax(kind: type[o.Op]) -> Handler:
+    return lambda b, call: b.softmax(kind, call.value(), batch_free_axis(call["dim"], len(call.value().shape)))
+
+
+def _binary(kind: type[o.Op]) -> Handler:
+    def handler(b: ChannelsFirstBuilder, call: Call) -> Result:
+        first, second = call["self"], call["other"]
+        alpha = call.args.get("alpha", 1)
+        if alpha != 1:
+            if isinstance(second, Value):
+                second = b.binary(o.Mul, second, np.asarray(alpha, dtype=np.float32))
+            else:
+                second = np.asarray(second, dtype=np.float32) * np.float32(alpha)
+        return b.binary(kind, first, second)
+
+    return handler
+
+
+def _divide(b: ChannelsFirstBuilder, call: Call) -> Result:
+    if isinstance(call["other"], Value) or call.args.get("rounding_mode"):
+        raise refuse("division by a tensor the network computes, or rounded division", "multiply by a constant instead")
+    return b.binary(o.Mul, call.value(), np.float32(1.0) / np.asarray(call["other"], dtype=np.float32))
+
+
+def _reverse_subtract(b: ChannelsFirstBuilder, call: Call) -> Result:
+    if call["alpha"] != 1:
+        raise refuse(f"alpha = {call['alpha']}", "use alpha = 1")
+    return b.binary(o.Sub, np.asarray(call["other"], dtype=np.float32), call.value())
+
+
+def _mean(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    if not call["dim"]:
+        batch_free_axis(0, len(x.shape))
+    axes = [batch_free_axis(d, len(x.shape)) for d in call["dim"]]
+    return b.mean(x, axes, bool(call["keepdim"]))
+
+
+def _view(b: ChannelsFirstBuilder, call: Call) -> Result:
+    """Any operator that only changes the source's shape: torch has already computed the new one."""
+    name = "input" if "input" in call.args else "self"
+    return b.reshape(call.value(name), batch_free_shape(call.result_shapes[0]))
+
+
+def _expand(b: ChannelsFirstBuilder, call: Call) -> Result:
+    shape = batch_free_shape(call.result_shapes[0])
+    if math.prod(shape) != math.prod(call.value().shape):
+        raise refuse("expanding a tensor", "leave expand out: +, - and * broadcast by themselves")
+    return b.reshape(call.value(), shape)
+
+
+def _permute(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    dims = [d % (len(x.shape) + 1) for d in call["dims"]]
+    if dims[0] != 0:
+        batch_free_axis(0, len(x.shape))
+    return b.transpose(x, tuple(d - 1 for d in dims[1:]))
+
+
+def _transpose(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    first, second = (batch_free_axis(call[name], len(x.shape)) for name in ("dim0", "dim1"))
+    perm = list(range(len(x.shape)))
+    perm[first], perm[second] = second, first
+    return b.transpose(x, tuple(perm))
+
+
+def _channel_shuffle(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    groups = int(call["groups"])
+    split = b.reshape(x, (groups, x.shape[0] // groups, *x.shape[1:]))
+    return b.reshape(b.transpose(split, (1, 0, *range(2, len(split.shape)))), x.shape)
+
+
+def _pixel_shuffle(b: ChannelsFirstBuilder, call: Call) -> Result:
+    c, h, w = call.value().shape
+    r = int(call["upscale_factor"])
+    split = b.reshape(call.value(), (c // (r * r), r, r, h, w))
+    return b.reshape(b.transpose(split, (0, 3, 1, 4, 2)), (c // (r * r), h * r, w * r))
+
+
+def _concat(b: ChannelsFirstBuilder, call: Call) -> Result:
+    values = list(call["tensors"])
+    if not all(isinstance(v, Value) for v in values):
+        raise refuse("joining a constant to an activation", "append it with padding, or leave it out")
+    return b.concat(values, batch_free_axis(call["dim"], len(values[0].shape)))
+
+
+def _stack(b: ChannelsFirstBuilder, call: Call) -> Result:
+    values = list(call["tensors"])
+    axis = batch_free_axis(call["dim"], len(values[0].shape) + 1)
+    expanded = [b.reshape(v, (*v.shape[:axis], 1, *v.shape[axis:])) for v in values]
+    return b.concat(expanded, axis)
+
+
+def _pieces(b: ChannelsFirstBuilder, call: Call) -> Result:
+    """chunk, split, split_with_sizes: the sizes are those of torch's results."""
+    x = call.value()
+    axis = batch_free_axis(call["dim"], len(x.shape))
+    ends = np.cumsum([shape[axis + 1] for shape in call.result_shapes])
+    return [
+        b.slice(x, axis, int(end) - shape[axis + 1], int(end), 1)
+        for end, shape in zip(ends, call.result_shapes, strict=True)
+    ]
+
+
+def _unbind(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    axis = batch_free_axis(call["dim"], len(x.shape))
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    return [b.reshape(b.slice(x, axis, i, i + 1, 1), shape) for i in range(x.shape[axis])]
+
+
+def _clip_index(index: int | None, size: int, default: int) -> int:
+    if index is None:
+        return default
+    return min(max(index + size if index < 0 else index, 0), size)
+
+
+def _slice(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    rank = len(x.shape)
+    start, end = call["start"], call["end"]
+    if call["dim"] % (rank + 1) == 0 and start in (None, 0) and (end is None or end >= 1) and call["step"] == 1:
+        return x
+    axis = batch_free_axis(call["dim"], rank)
+    size = x.shape[axis]
+    return b.slice(x, axis, _clip_index(start, size, 0), _clip_index(end, size, size), int(call["step"]))
+
+
+def _select(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    axis = batch_free_axis(call["dim"], len(x.shape))
+    index = int(call["index"]) % x.shape[axis]
+    return b.reshape(b.slice(x, axis, index, index + 1, 1), x.shape[:axis] + x.shape[axis + 1 :])
+
+
+def _narrow(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    axis = batch_free_axis(call["dim"], len(x.shape))
+    return b.slice(x, axis, int(call["start"]), int(call["start"]) + int(call["length"]), 1)
+
+
+def _identity(b: ChannelsFirstBuilder, call: Call) -> Result:
+    name = "input" if "input" in call.args else "self"
+    return call.value(name)
+
+
+def _entries(names: str, handler: Handler) -> dict[str, Handler]:
+    return {f"aten.{name}": handler for name in names.split()}
+
+
+HANDLERS: dict[str, Handler] = {
+    **_entries("conv1d.default conv2d.default conv1d.padding conv2d.padding", _convolution),
+    **_entries("conv_transpose2d.input", _transpose_convolution),
+    **_entries("linear.default", _linear),
+    **_entries("matmul.default mm.default", _matmul),
+    **_entries("addmm.default", _addmm),
+    **_entries("batch_norm.default", _batch_norm),
+    **_entries("avg_pool1d.default avg_pool2d.default", _average_pool),
+    **_entries("max_pool1d.default max_pool2d.default", _max_pool),
+    **_entries("adaptive_avg_pool1d.default adaptive_avg_pool2d.default", _adaptive(o.AveragePool2D)),
+    **_entries("adaptive_max_pool1d.default adaptive_max_pool2d.default", _adaptive(o.MaxPool2D)),
+    **_entries("pad.default constant_pad_nd.default", _pad),
+    **_entries("upsample_nearest2d.vec", _resize(o.ResizeNearest, half_pixel=False)),
+    **_entries("upsample_bilinear2d.vec", _resize(o.ResizeBilinear, half_pixel=True)),
+    **_entries("relu.default", _clamp_to(o.RELU)),
+    **_entries("relu6.default", _clamp_to(o.RELU6)),
+    **_entries("hardtanh.default clamp.default clip.default clamp_min.default clamp_max.default", _clamp),
+    **_entries("sigmoid.default", _table(Function.SIGMOID)),
+    **_entries("tanh.default", _table(Function.TANH)),
+    **_entries("hardsigmoid.default", _table(Function.HARD_SIGMOID)),
+    **_entries("hardswish.default", _table(Function.HARD_SWISH)),
+    **_entries("silu.default", _table(Function.SILU)),
+    **_entries("mish.default", _table(Function.MISH)),
+    **_entries("leaky_relu.default", _table(Function.LEAKY_RELU, "negative_slope")),
+    **_entries("elu.default", _table(Function.ELU, "alpha", scale=1.0, input_scale=1.0)),
+    **_entries("softplus.default", _table(Function.SOFTPLUS, beta=1.0, threshold=20.0)),
+    **_entries("exp.default", _table(Function.EXP)),
+    **_entries("log.default", _table(Function.LOG)),
+    **_entries("sqrt.default", _table(Function.SQRT)),
+    **_entries("rsqrt.default", _table(Function.RSQRT)),
+    **_entries("square.default", _table(Function.SQUARE)),
+    **_entries("abs.default", _table(Function.ABS)),
+    **_entries("neg.default", _table(Function.NEG)),
+    **_entries("gelu.default", _gelu),
+    **_entries("pow.Tensor_Scalar", _power),
+    **_entries("prelu.default", _prelu),
+    **_entries("dropout.default feature_dropout.default", _dropout),
+    **_entries("softmax.int", _softmax(o.Softmax)),
+    **_entries("log_softmax.int", _softmax(o.LogSoftmax)),
+    **_entries("add.Tensor add.Scalar", _binary(o.Add)),
+    **_entries("sub.Tensor sub.Scalar", _binary(o.Sub)),
+    **_entries("mul.Tensor mul.Scalar", _binary(o.Mul)),
+    **_entries("div.Tensor div.Scalar", _divide),
+    **_entries("rsub.Scalar", _reverse_subtract),
+    **_entries("maximum.default max.other", _binary(o.Maximum)),
+    **_entries("minimum.default min.other", _binary(o.Minimum)),
+    **_entries("mean.dim", _mean),
+    **_entries("view.default reshape.default _unsafe_view.default flatten.using_ints unflatten.int", _view),
+    **_entries("squeeze.default squeeze.dim squeeze.dims unsqueeze.default", _view),
+    **_entries("expand.default expand_as.default", _expand),
+    **_entries("permute.default", _permute),
+    **_entries("transpose.int swapaxes.default", _transpose),
+    **_entries("channel_shuffle.default native_channel_shuffle.default", _channel_shuffle),
+    **_entries("pixel_shuffle.default", _pixel_shuffle),
+    **_entries("cat.default concat.default", _concat),
+    **_entries("stack.default", _stack),
+    **_entries("chunk.default split.Tensor split_with_sizes.default split.sizes", _pieces),
+    **_entries("unbind.int", _unbind),
+    **_entries("slice.Tensor", _slice),
+    **_entries("select.int", _select),
+    **_entries("narrow.default", _narrow),
+    **_entries("clone.default contiguous.default detach.default detach_.default alias.default", _identity),
+    **_entries("lift_fresh_copy.default to.dtype to.dtype_layout to.device type_as.default", _identity),
+}
+
+ADVICE: dict[str, str] = {
+    "lstm": "replace the recurrent layer by convolutions over time (Conv1d), or import an int8 .tflite",
+    "gru": "replace the recurrent layer by convolutions over time (Conv1d)",
+    "layer_norm": "use BatchNorm, whose statistics are fixed at inference",
+    "group_norm": "use BatchNorm, whose statistics are fixed at inference",
+    "instance_norm": "use BatchNorm, whose statistics are fixed at inference",
+    "scaled_dot_product_attention": "attention is outside the operators of int8 microcontroller kernels",
+    "embedding": "pass the embedded vector as the network's input",
+    "argmax": "return the logits and take the argmax outside",
+    "sum": "use mean and fold the factor into the next layer",
+    "std": "compute it outside the network",
+    "var": "compute it outside the network",
+    "conv3d": "use Conv2d or Conv1d",
+    "gather": "index with constants (slices, chunk, split)",
+}
+"""What to do instead, by operator name; others are pointed at `tinycompress ops`."""
