@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,13 +49,21 @@ Outputs = Annotated[Path | None, typer.Option("--outputs", help="Write the targe
 Trust = Annotated[bool, typer.Option("--trust-model", help="Load a file that can run code (.pt2).")]
 
 
-def settings(recipe: Path | None, **flags: Any) -> Config:
-    """The configuration in force; flag names use `__` for the dot of a setting (`quantize__rounding`)."""
-    from tinycompress.config import load_config
+def settings(recipe: Path | None, *, demo: bool = False, **flags: Any) -> Config:
+    """The configuration in force; flag names use `__` for the dot of a setting (`quantize__rounding`).
+
+    Without a recipe and a model: ./tinycompress.toml when there is one, else (with `demo`) the built-in demo recipe,
+    which is said on stderr.
+    """
+    from tinycompress.config import DEMO_RECIPE, load_config
 
     default = Path("tinycompress.toml")
-    if recipe is None and default.exists() and flags.get("model__source") is None:
-        recipe = default
+    if recipe is None and flags.get("model__source") is None:
+        if default.exists():
+            recipe = default
+        elif demo:
+            recipe = DEMO_RECIPE
+            print("no MODEL and no ./tinycompress.toml: running the built-in MNIST demo recipe", file=sys.stderr)
     return load_config(recipe, {key.replace("__", "."): value for key, value in flags.items()})
 
 

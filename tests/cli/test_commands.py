@@ -1,0 +1,80 @@
+"""The command line as a user meets it: stdout, stderr, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+COMMANDS = (
+    "deploy analyze compress quantize generate build flash measure profile simulate boards ops doctor explain report"
+).split()
+
+
+def tinycompress(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    """One invocation, with a fixed width and without the caller's settings."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("TINYCOMPRESS_") or k == "TINYCOMPRESS_CACHE"}
+    return subprocess.run(
+        [sys.executable, "-m", "tinycompress", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**clean, "COLUMNS": "100", "TERMINAL_WIDTH": "100", **environ},
+    )
+
+
+def test_help_lists_the_commands(golden: Callable[[str, str], None]) -> None:
+    done = tinycompress("--help")
+    assert done.returncode == 0
+    golden("cli/help.txt", done.stdout)
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, golden: Callable[[str, str], None]) -> None:
+    done = tinycompress(command, "--help")
+    assert done.returncode == 0, done.stderr
+    golden(f"cli/help-{command}.txt", done.stdout)
+
+
+def test_nothing_is_coloured_in_a_pipe() -> None:
+    done = tinycompress("boards")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_json_is_one_document() -> None:
+    boards = json.loads(tinycompress("boards", "--json").stdout)
+    assert {"stm32f746", "nucleo_f746zg"} <= {b["id"] for b in boards}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        (["deploy", "nothing.onnx", "--board", "stm32f746"], 2, "TC-C105"),
+        (["deploy", "x.tflite", "--board", "stm32f764"], 2, "TC-C201"),
+        (["deploy", "--recipe", "none.toml"], 2, "TC-C101"),
+        (["explain", "TC-X999"], 2, "TC-C130"),
+        (["report", "nowhere"], 2, "TC-C110"),
+    ],
+)
+def test_usage_errors(arguments: list[str], status: int, code: str, tmp_path: Path) -> None:
+    done = tinycompress(*arguments, cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    assert f"error[{code}]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unknown_board_names_the_nearest(tmp_path: Path) -> None:
+    assert "'stm32f746'" in tinycompress("deploy", "x.tflite", "--board", "stm32f764", cwd=tmp_path).stderr
+
+
+def test_an_unknown_flag_is_a_usage_error() -> None:
+    assert tinycompress("deploy", "--bord", "x").returncode == 2
