@@ -1,0 +1,154 @@
+"""Builds the measuring firmware around one generated library."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from tinycompress import assets
+from tinycompress.boards import Board
+from tinycompress.build import elf, stack
+from tinycompress.build.binding import Binding
+from tinycompress.build.placement import Placement, place
+from tinycompress.build.toolchain import Toolchain, target_toolchain
+from tinycompress.errors import ToolchainError
+
+_SOURCES = ("startup.c", "main.c", "frame.c", "fault.c", "measure.c", "model.c", "runtime.c")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What HELLO must answer for the firmware on the target to be the one that was built."""
+
+    build_id: str
+    model_hash: str
+    board: str
+    rounding: str
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A built firmware. `library_sizes` and `stack` are those of the generated library as it is linked here."""
+
+    elf: Path
+    bin: Path
+    identity: Identity
+    binding: Binding
+    board: Board
+    has_hooks: bool
+    compiler: str
+    flags: tuple[str, ...]
+    library_sizes: elf.Sizes
+    firmware_sizes: elf.Sizes
+    stack: stack.StackBound
+
+    @property
+    def build_id(self) -> str:
+        return self.identity.build_id
+
+
+def build_firmware(
+    program_dir: Path,
+    binding: Binding,
+    board: Board,
+    toolchain: str = "zig",
+    out_dir: Path = Path("build"),
+    profile: bool = False,
+    trace: bool = False,
+) -> Firmware:
+    """Compile the C files of `program_dir` and the firmware for `board`, link them into ``out_dir/firmware.elf``.
+
+    With `profile` or `trace` everything is compiled with TC_HOOKS (counts then include the hooks). The same inputs give
+    the same bytes on every machine. Raises ToolchainError (see `toolchain` and `placement`), also TC-T109 when
+    `program_dir` holds no C file.
+    """
+    chain = target_toolchain(toolchain, board)
+    sources = sorted(program_dir.glob("*.c"))
+    if not sources:
+        raise ToolchainError("TC-T109", "there is no C file in the program directory", where=str(program_dir))
+    placement = place(board, binding)
+    shutil.rmtree(out_dir, ignore_errors=True)
+    (out_dir / "lib").mkdir(parents=True)
+    (out_dir / "fw").mkdir()
+    _render(out_dir, binding, board, placement, [f"lib/{s.stem}.o" for s in sources])
+
+    has_hooks = profile or trace
+    defines = ("TC_HOOKS=1",) if has_hooks else ()
+    firmware = assets.directory("firmware")
+    library_includes = (program_dir, firmware) if has_hooks else (program_dir,)
+    jobs = [(s, out_dir / "lib" / f"{s.stem}.o", library_includes) for s in sources]
+    port = sorted((firmware / "ports" / board.port).glob("*.c"))
+    for source in (*(firmware / name for name in _SOURCES), *port):
+        prefix = "port_" if source in port else ""
+        jobs.append((source, out_dir / "fw" / f"{prefix}{source.stem}.o", (out_dir, program_dir, firmware)))
+    _compile_all(chain, jobs, defines)
+
+    objects = [job[1] for job in jobs]
+    build_id = _build_id(chain, objects, out_dir / "firmware.ld")
+    id_source = out_dir / "build_id.c"
+    id_source.write_text(f'extern const char tc_build_id[];\nconst char tc_build_id[] = "{build_id}";\n')
+    chain.compile(id_source, out_dir / "fw" / "build_id.o")
+    target = out_dir / "firmware.elf"
+    chain.link([*objects, out_dir / "fw" / "build_id.o"], out_dir / "firmware.ld", target)
+    binary = out_dir / "firmware.bin"
+    binary.write_bytes(elf.flash_image(target))
+    return Firmware(
+        elf=target,
+        bin=binary,
+        identity=Identity(build_id, binding.model_hash, board.id, binding.rounding),
+        binding=binding,
+        board=board,
+        has_hooks=has_hooks,
+        compiler=chain.version,
+        flags=chain.flags,
+        library_sizes=elf.library_sizes(target),
+        firmware_sizes=elf.firmware_sizes(target),
+        stack=stack.bound(target, f"{binding.prefix}_invoke", out_dir),
+    )
+
+
+def _compile_all(
+    chain: Toolchain, jobs: Sequence[tuple[Path, Path, tuple[Path, ...]]], defines: tuple[str, ...]
+) -> None:
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        pending = [pool.submit(chain.compile, s, o, includes=i, defines=defines) for s, o, i in jobs]
+        for job in pending:
+            job.result()
+
+
+def _build_id(chain: Toolchain, objects: Sequence[Path], script: Path) -> str:
+    digest = hashlib.sha256(chain.version.encode())
+    for path in (*objects, script):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _render(out_dir: Path, binding: Binding, board: Board, placement: Placement, library_objects: list[str]) -> None:
+    folders = [assets.directory("codegen") / "templates", assets.directory("firmware") / "templates"]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    code = board.memory_named(placement.code)
+    load = code.alias_of or code.name
+    texts = {
+        "tc_binding.h": environment.get_template("binding.h.j2").render(b=binding),
+        "tc_board.h": environment.get_template("tc_board.h.j2").render(board=board),
+        "firmware.ld": environment.get_template("link.ld.j2").render(
+            board=board,
+            placement=placement,
+            load=load,
+            library_objects=library_objects,
+        ),
+    }
+    for name, text in texts.items():
+        (out_dir / name).write_text(text)
