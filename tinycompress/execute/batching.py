@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tinycompress.errors import ModelError
 from tinycompress.ir.graph import Graph
+from tinycompress.ir.ops import Op
 from tinycompress.ir.tensor import Array, DType, Tensor
 
 
@@ -29,6 +30,41 @@ class Result:
         """The only output; ValueError when there are several."""
         (value,) = self.outputs.values()
         return value
+
+
+def run_graph(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    state: Mapping[str, Array] | None,
+    keep_tensors: bool,
+    execute: Callable[[Op, Sequence[Array]], Sequence[Array]],
+    constant: Callable[[Tensor], Array],
+) -> Result:
+    """Runs `execute` over the operators in order; operands are batched activations and, without batch axis, constants.
+
+    Without `keep_tensors` an activation is dropped after its last reader.
+    """
+    values, is_batch = batched_inputs(graph, inputs)
+    batch = next(iter(values.values())).shape[0] if values else 1
+    values.update(initial_state(graph, batch, state))
+    wanted = {*graph.outputs, *(s.write for s in graph.states)}
+    last_use = {name: i for i, op in enumerate(graph.ops) for name in op.inputs}
+    for i, op in enumerate(graph.ops):
+        operands = [values[n] if n in values else constant(graph.tensors[n]) for n in op.inputs]
+        values.update(zip(op.outputs, execute(op, operands), strict=True))
+        if not keep_tensors:
+            for name in op.inputs:
+                if last_use[name] == i and name not in wanted:
+                    values.pop(name, None)
+
+    def give(name: str) -> Array:
+        if name not in values:
+            return constant(graph.tensors[name])
+        return values[name] if is_batch else values[name][0]
+
+    outputs = {name: give(name) for name in graph.outputs}
+    tensors = {name: give(name) for name in values} if keep_tensors else dict(outputs)
+    return Result(outputs, tensors, {s.read: give(s.write) for s in graph.states})
 
 
 def batched_inputs(graph: Graph, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], bool]:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from tinycompress.errors import UnsupportedOpError
+from tinycompress.execute import movement
 from tinycompress.execute import windows as win
-from tinycompress.execute.batching import Result, align, batched_inputs, initial_state
+from tinycompress.execute.batching import Result, align, run_graph
 from tinycompress.execute.fixed_functions import (
     divide_by_power,
     exp_on_negative_values,
@@ -69,28 +70,10 @@ def run(
     other. Raises ModelError TC-M401 for inputs that don't fit, UnsupportedOpError TC-M402 for an operator without
     integer meaning.
     """
-    values, is_batch = batched_inputs(graph, inputs)
-    batch = next(iter(values.values())).shape[0] if values else 1
-    values.update(initial_state(graph, batch, state))
     context = Context(graph.tensors, graph.rounding)
-    wanted = {*graph.outputs, *(s.write for s in graph.states)}
-    last_use = {name: i for i, op in enumerate(graph.ops) for name in op.inputs}
-    for i, op in enumerate(graph.ops):
-        values.update(
-            zip(op.outputs, execute(op, [_operand(n, values, context) for n in op.inputs], context), strict=True)
-        )
-        if not keep_tensors:
-            for name in op.inputs:
-                if last_use[name] == i and name not in wanted:
-                    values.pop(name, None)
-
-    def give(name: str) -> Array:
-        value = _operand(name, values, context)
-        return value if is_batch or graph.tensors[name].is_constant else value[0]
-
-    outputs = {name: give(name) for name in graph.outputs}
-    tensors = {name: give(name) for name in values} if keep_tensors else dict(outputs)
-    return Result(outputs, tensors, {s.read: give(s.write) for s in graph.states})
+    return run_graph(
+        graph, inputs, state, keep_tensors, lambda op, operands: execute(op, operands, context), lambda t: t.constant
+    )
 
 
 def execute(op: o.Op, inputs: Sequence[Array], context: Context) -> list[Array]:
@@ -104,10 +87,6 @@ def execute(op: o.Op, inputs: Sequence[Array], context: Context) -> list[Array]:
 def quantize_inputs(graph: QuantGraph, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Real-valued inputs (already preprocessed) as the graph's integers."""
     return {n: quantize_values(v, graph.tensors[n].quantization, graph.tensors[n].dtype) for n, v in inputs.items()}
-
-
-def _operand(name: str, values: Mapping[str, Array], context: Context) -> Array:
-    return values[name] if name in values else context[name].constant
 
 
 # Shared steps
@@ -351,42 +330,17 @@ def _log_softmax(op: o.LogSoftmax, inputs: list[Array], context: Context) -> lis
 
 
 def _pad(op: o.Pad, inputs: list[Array], context: Context) -> list[Array]:
-    value = qp.pad_value(op, context[op.output])
-    return [np.pad(inputs[0], ((0, 0), *op.amounts), constant_values=value)]
+    return [movement.pad(op, inputs[0], qp.pad_value(op, context[op.output]))]
 
 
 def _concat(op: o.Concat, inputs: list[Array], context: Context) -> list[Array]:
-    y = context[op.output]
-    batch = max((v.shape[0] for n, v in zip(op.inputs, inputs, strict=True) if not context[n].is_constant), default=1)
-    parts = []
-    for name, value in zip(op.inputs, inputs, strict=True):
-        part = _rescaled(value, context[name], y, context.rounding)
-        parts.append(np.broadcast_to(part, (batch, *part.shape)) if context[name].is_constant else part)
-    return [np.concatenate(parts, axis=op.axis + 1)]
+    y, rounding = context[op.output], context.rounding
+    parts = [_rescaled(value, context[name], y, rounding) for name, value in zip(op.inputs, inputs, strict=True)]
+    return [movement.join(op, parts, [context[name].is_constant for name in op.inputs])]
 
 
-def _reshape(op: o.Reshape, inputs: list[Array], context: Context) -> list[Array]:
-    del context
-    return [inputs[0].reshape(-1, *op.shape)]
-
-
-def _transpose(op: o.Transpose, inputs: list[Array], context: Context) -> list[Array]:
-    del context
-    return [np.ascontiguousarray(inputs[0].transpose(0, *(axis + 1 for axis in op.perm)))]
-
-
-def _slice(op: o.Slice, inputs: list[Array], context: Context) -> list[Array]:
-    del context
-    cuts = tuple(slice(b, e, s) for b, e, s in zip(op.begin, op.end, op.strides, strict=True))
-    return [np.ascontiguousarray(inputs[0][(slice(None), *cuts)])]
-
-
-def _resize_nearest(op: o.ResizeNearest, inputs: list[Array], context: Context) -> list[Array]:
-    del context
-    _, h, w, _ = inputs[0].shape
-    rows = qp.nearest_indices(h, op.size[0], op.align_corners, op.half_pixel_centers)
-    columns = qp.nearest_indices(w, op.size[1], op.align_corners, op.half_pixel_centers)
-    return [inputs[0][:, list(rows)][:, :, list(columns)]]
+def _moved(move: Callable[[Any, Array], Array]) -> Function:
+    return lambda op, inputs, context: [move(op, inputs[0])]
 
 
 def _resize_bilinear(op: o.ResizeBilinear, inputs: list[Array], context: Context) -> list[Array]:
@@ -434,16 +388,16 @@ REFERENCE: dict[type[o.Op], Function] = {
     o.Mean: _mean,
     o.Pad: _pad,
     o.Concat: _concat,
-    o.Reshape: _reshape,
-    o.Transpose: _transpose,
-    o.Slice: _slice,
+    o.Reshape: _moved(movement.reshape),
+    o.Transpose: _moved(movement.transpose),
+    o.Slice: _moved(movement.cut),
     o.Softmax: _softmax,
     o.LogSoftmax: _log_softmax,
     o.Clamp: _clamp,
     o.PReLU: _prelu,
     o.Table: _table,
     o.Quantize: _quantize,
-    o.ResizeNearest: _resize_nearest,
+    o.ResizeNearest: _moved(movement.resize_nearest),
     o.ResizeBilinear: _resize_bilinear,
     o.SVDF: _svdf,
 }

@@ -36,7 +36,7 @@ def value_of(tensor: Tensor, *, batch: bool = True, shape: tuple[int, ...] | Non
 def check(
     op: o.Op, tensors: list[Tensor], builtin: str, options: Any, batches: list[np.ndarray], extra: list[Any] = ()
 ) -> None:
-    """Same inputs through the reference and a one-op file; `extra` are further file inputs (weights, axes, paddings)."""
+    """Same inputs through the reference and a one-op file; `extra`: further file inputs (weights, axes, paddings)."""
     graph = one_op_graph(op, tensors)
     ours = run(graph, dict(zip(graph.input_names, batches, strict=True))).outputs[op.outputs[0]]
     inputs = [value_of(graph.tensors[n]) for n in op.inputs]

@@ -1,4 +1,4 @@
-"""Builds one-operator .tflite files and runs them in TFLM's reference kernels: the foreign oracle of the int8 reference."""
+"""Builds one-operator .tflite files and runs them in TFLM's reference kernels: a foreign oracle."""
 
 from __future__ import annotations
 
