@@ -1,0 +1,50 @@
+"""The kernel catalogue: every C kernel there is, per operator, preferred first.
+
+Each family module exports its portable variants; a `<family>_dsp` module exports those for Armv7E-M. Row conventions
+are those of `catalogue` and `plan.rows`.
+"""
+
+from __future__ import annotations
+
+from tinycompress.ir import ops as o
+from tinycompress.kernels import (
+    conv2d,
+    depthwise,
+    elementwise,
+    fully_connected,
+    layout,
+    mean,
+    pool,
+    softmax,
+    unary,
+)
+from tinycompress.kernels.catalogue import KernelTable
+
+PORTABLE: KernelTable = {
+    o.Conv2D: conv2d.CONV2D,
+    o.DepthwiseConv2D: depthwise.DEPTHWISE,
+    o.FullyConnected: fully_connected.FULLY_CONNECTED,
+    o.Add: elementwise.ADD,
+    o.Sub: elementwise.SUB,
+    o.Mul: elementwise.MUL,
+    o.Maximum: elementwise.MAXIMUM,
+    o.Minimum: elementwise.MINIMUM,
+    o.AveragePool2D: pool.AVERAGE_POOL,
+    o.MaxPool2D: pool.MAX_POOL,
+    o.Mean: mean.MEAN,
+    o.Pad: layout.PAD,
+    o.Reshape: layout.RESHAPE,
+    o.Transpose: layout.TRANSPOSE,
+    o.Slice: layout.SLICE,
+    o.Softmax: softmax.SOFTMAX,
+    o.Clamp: unary.CLAMP,
+    o.Table: unary.TABLE,
+    o.Quantize: unary.RESCALE,
+}
+"""Kernels in portable C."""
+
+DSP: KernelTable = {}
+"""Kernels for cores with the DSP extension, with C twins for others."""
+
+KERNELS: KernelTable = {op: (*DSP.get(op, ()), *PORTABLE.get(op, ())) for op in {**PORTABLE, **DSP}}
+"""All kernels of each operator: DSP variants first, then portable ones."""

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT-0
+ * Integer arithmetic shared by all kernels: requantization, clamping, copying, dot products.
+ *
+ * Rounding of the requantization is chosen at compile time: by default it rounds twice, as TensorFlow Lite Micro does
+ * (a rounding high multiply, ties up, then a rounding right shift, ties away from zero); with TC_ROUNDING_SINGLE
+ * defined it rounds once, ties up. Signed right shifts are arithmetic on every supported compiler, and a conversion of
+ * an out-of-range value to int32_t keeps the low 32 bits; left shifts are made on unsigned values.
+ */
+#ifndef TC_MATH_H
+#define TC_MATH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* low <= high; the value in low..high that is nearest to x. */
+static inline int32_t tc_clamp(int32_t x, int32_t low, int32_t high)
+{
+    return x < low ? low : (x > high ? high : x);
+}
+
+static inline int32_t tc_min(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int32_t tc_max(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* x * 2^shift, wrapping at 32 bits; shift 0..31. */
+static inline int32_t tc_shift_left(int32_t x, int32_t shift)
+{
+    return (int32_t)((uint32_t)x << shift);
+}
+
+/* a + b, wrapping at 32 bits. */
+static inline int32_t tc_add_wrap(int32_t a, int32_t b)
+{
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+/* round(a * b / 2^31), ties up; saturates the one overflow, a = b = INT32_MIN. */
+static inline int32_t tc_mul_high(int32_t a, int32_t b)
+{
+    if (a == INT32_MIN && b == INT32_MIN) {
+        return INT32_MAX;
+    }
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}
+
+/* round(x / 2^shift), ties away from zero; shift 0..31. */
+static inline int32_t tc_round_shift(int32_t x, int32_t shift)
+{
+    const int32_t mask = (int32_t)(((uint32_t)1 << shift) - 1u);
+    const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+    return (x >> shift) + ((x & mask) > threshold ? 1 : 0);
+}
+
+/* x * multiplier * 2^(shift - 31): multiplier 0 or 2^30..2^31-1, shift -31..30, positive to the left. */
+static inline int32_t tc_requantize(int32_t x, int32_t multiplier, int32_t shift)
+{
+#if defined(TC_ROUNDING_SINGLE)
+    const int32_t total = 31 - shift;
+    return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << (total - 1))) >> total);
+#else
+    const int32_t left = shift > 0 ? shift : 0;
+    const int32_t right = shift > 0 ? 0 : -shift;
+    const int32_t high = (int32_t)(((int64_t)tc_shift_left(x, left) * multiplier + ((int64_t)1 << 30)) >> 31);
+    return tc_round_shift(high, right);
+#endif
+}
+
+/* tc_requantize, plus zero_point, clamped to low..high (int8 range or narrower). */
+static inline int8_t tc_requantize_s8(int32_t x, int32_t multiplier, int32_t shift, int32_t zero_point, int32_t low,
+                                      int32_t high)
+{
+    return (int8_t)tc_clamp(tc_add_wrap(tc_requantize(x, multiplier, shift), zero_point), low, high);
+}
+
+/* acc + sum of a[i] * b[i], i < n. */
+static inline int32_t tc_dot_s8(const int8_t *a, const int8_t *b, int32_t n, int32_t acc)
+{
+    for (int32_t i = 0; i < n; ++i) {
+        acc += (int32_t)a[i] * b[i];
+    }
+    return acc;
+}
+
+/* Sum of a[i], i < n. */
+static inline int32_t tc_sum_s8(const int8_t *a, int32_t n)
+{
+    int32_t sum = 0;
+    for (int32_t i = 0; i < n; ++i) {
+        sum += a[i];
+    }
+    return sum;
+}
+
+/* Copies bytes >= 0 bytes; the ranges don't overlap, or are the same. */
+static inline void tc_copy(void *to, const void *from, int32_t bytes)
+{
+    if (to != from && bytes > 0) {
+        __builtin_memcpy(to, from, (size_t)bytes);
+    }
+}
+
+/* Taps first..last-1 of a kernel `taps` wide are inside a row of `size` elements when tap k reads element
+ * start + k * dilation; the others read padding. */
+static inline int32_t tc_first_tap(int32_t start, int32_t dilation, int32_t taps)
+{
+    return start >= 0 ? 0 : tc_min(taps, (dilation - 1 - start) / dilation);
+}
+
+static inline int32_t tc_last_tap(int32_t start, int32_t dilation, int32_t taps, int32_t size)
+{
+    return start >= size ? 0 : tc_min(taps, (size - 1 - start) / dilation + 1);
+}
+
+#endif /* TC_MATH_H */

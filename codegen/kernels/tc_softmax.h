@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT-0
+ * Softmax over the last axis, int8; the output's scale is 1/256 and its zero point -128.
+ *
+ * Dimension letters: V vectors in a row; C classes of each vector, at most 4095.
+ */
+#ifndef TC_SOFTMAX_H
+#define TC_SOFTMAX_H
+
+#include "tc_fixed_point.h"
+
+typedef struct {
+    int32_t vectors;          /* V >= 1 */
+    int32_t classes;          /* C, 1..4095: the sum of exponentials has 12 integer bits */
+    int32_t input_multiplier; /* Q31: beta times the input's scale, as Q5.26 */
+    int32_t input_shift;      /* 0..31 */
+    int32_t diff_min;         /* <= 0: a class this far below the largest, or further, contributes nothing */
+} tc_softmax_s8_params;
+
+/* exp(x - largest) as Q0.31; diff = x - largest, diff_min <= diff <= 0. */
+static inline int32_t tc_softmax_s8_exp(const tc_softmax_s8_params *p, int32_t diff)
+{
+    return tc_exp_negative(tc_requantize(diff, p->input_multiplier, p->input_shift));
+}
+
+/* One vector; in and out may be the same. */
+static inline void tc_softmax_s8_vector(const tc_softmax_s8_params *p, const int8_t *in, int8_t *out)
+{
+    int32_t largest = INT8_MIN;
+    int32_t sum = 0; /* Q12.19 */
+    for (int32_t c = 0; c < p->classes; ++c) {
+        largest = tc_max(largest, in[c]);
+    }
+    for (int32_t c = 0; c < p->classes; ++c) {
+        if (in[c] - largest >= p->diff_min) {
+            sum += tc_round_shift(tc_softmax_s8_exp(p, in[c] - largest), 12);
+        }
+    }
+    /* sum = 2^(12 - zeros) * (1 + x) with 0 <= x < 1 */
+    const int32_t zeros = tc_leading_zeros((uint32_t)sum);
+    const int32_t scale = tc_one_over_one_plus((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));
+    for (int32_t c = 0; c < p->classes; ++c) {
+        const int32_t diff = in[c] - largest;
+        int32_t y = INT8_MIN;
+        if (diff >= p->diff_min) {
+            const int32_t share = tc_mul_high(scale, tc_softmax_s8_exp(p, diff));
+            y += tc_round_shift(share, 12 - zeros + 23);
+        }
+        out[c] = (int8_t)tc_clamp(y, INT8_MIN, INT8_MAX);
+    }
+}
+
+/* in_rows, out_rows: n_rows rows [V][C], may be the same; scratch unused. */
+static inline void tc_softmax_s8(const tc_softmax_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                                 int32_t n_rows, void *scratch)
+{
+    (void)scratch;
+    for (int32_t r = 0; r < n_rows; ++r) {
+        for (int32_t v = 0; v < p->vectors; ++v) {
+            tc_softmax_s8_vector(p, in_rows[r] + v * p->classes, out_rows[r] + v * p->classes);
+        }
+    }
+}
+
+#endif /* TC_SOFTMAX_H */

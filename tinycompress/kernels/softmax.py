@@ -1,0 +1,63 @@
+"""Softmax and LogSoftmax: packing and predicates."""
+
+from __future__ import annotations
+
+from tinycompress.ir.graph import Graph, Rounding
+from tinycompress.ir.ops import LogSoftmax, Softmax
+from tinycompress.ir.quant_params import SOFTMAX_INTEGER_BITS, softmax_params
+from tinycompress.ir.shapes import row_elements
+from tinycompress.ir.tensor import QParams
+from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
+from tinycompress.kernels.packing import Scalars, are_activations, estimate, is_int8, no_taps
+
+MAX_CLASSES = 4095
+SOFTMAX_OUTPUT = QParams.per_tensor(1 / 256, -128)
+LOG_SOFTMAX_OUTPUT = QParams.per_tensor(16 / 256, 127)
+
+
+def _supports(op: Softmax | LogSoftmax, graph: Graph, output: QParams, beta: float) -> bool:
+    if not (is_int8(op, graph) and are_activations(op, graph)):
+        return False
+    x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    return (
+        y.quantization == output
+        and bool(x.shape)
+        and x.shape[-1] <= MAX_CLASSES
+        and beta * x.quantization.tensor_scale * 2.0 ** (31 - SOFTMAX_INTEGER_BITS) > 1
+    )
+
+
+def supports(op: Softmax, graph: Graph) -> bool:
+    """int8 with the fixed output scale, at most 4095 classes, a scale that Q5.26 can hold."""
+    return _supports(op, graph, SOFTMAX_OUTPUT, op.beta)
+
+
+def _shape_and_scaling(op: Softmax | LogSoftmax, graph: Graph, beta: float, rounding: Rounding) -> Scalars:
+    x = graph.tensors[op.inputs[0]]
+    params = softmax_params(x, beta, rounding)
+    return (
+        ("vectors", row_elements(x.shape) // x.shape[-1]),
+        ("classes", x.shape[-1]),
+        ("input_multiplier", params.multiplier),
+        ("input_shift", params.left_shift),
+        ("diff_min", params.diff_min),
+    )
+
+
+def pack(op: Softmax, graph: Graph, rounding: Rounding) -> PackedKernel:
+    """Shape, input scaling and the smallest difference that counts."""
+    return PackedKernel("tc_softmax_s8_params", _shape_and_scaling(op, graph, op.beta, rounding))
+
+
+SOFTMAX = (
+    KernelVariant(
+        name="softmax_s8",
+        header="tc_softmax.h",
+        tier="portable",
+        pack=pack,
+        supports=supports,
+        in_place=(0,),
+        instructions=estimate(280, 0, no_taps),
+        requires=("tc_math.h", "tc_fixed_point.h"),
+    ),
+)
