@@ -111,8 +111,8 @@ def _rescaled(array: Array, x: Tensor, y: Tensor, rounding: Rounding) -> Array:
     return _finish(requantize(_centred(array, x, np.int64), multiplier, shift, rounding), y)
 
 
-def _require_int8(op: o.Op, context: Context) -> None:
-    for name in (op.inputs[0], *op.outputs):
+def _require_int8(op: o.Op, names: tuple[str, ...], context: Context) -> None:
+    for name in names:
         if context[name].dtype is not DType.INT8:
             found = context[name].dtype.value
             raise UnsupportedOpError("TC-M402", f"{op.kind} runs on int8, but {name!r} is {found}", where=op.name)
@@ -154,7 +154,7 @@ def _output(
 
 
 def _conv2d(op: o.Conv2D, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, (op.inputs[0], *op.outputs), context)
     x, weights = context[op.inputs[0]], _weights(op, context, (1, 2, 3))
     sums = win.convolve(
         _centred(inputs[0], x, weights.dtype.type), weights, op.stride, op.dilation, op.padding, op.groups
@@ -164,7 +164,7 @@ def _conv2d(op: o.Conv2D, inputs: list[Array], context: Context) -> list[Array]:
 
 
 def _depthwise(op: o.DepthwiseConv2D, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, (op.inputs[0], *op.outputs), context)
     x, weights = context[op.inputs[0]], _weights(op, context, (0, 1))
     centred = _centred(inputs[0], x, weights.dtype.type)
     sums = win.convolve_depthwise(centred, weights, op.multiplier, op.stride, op.dilation, op.padding)
@@ -173,7 +173,7 @@ def _depthwise(op: o.DepthwiseConv2D, inputs: list[Array], context: Context) -> 
 
 
 def _transpose_conv(op: o.TransposeConv2D, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, (op.inputs[0], *op.outputs), context)
     x, weights = context[op.inputs[0]], _weights(op, context, (1, 2, 3))
     y = context[op.output]
     centred = _centred(inputs[0], x, weights.dtype.type)
@@ -183,10 +183,10 @@ def _transpose_conv(op: o.TransposeConv2D, inputs: list[Array], context: Context
 
 
 def _fully_connected(op: o.FullyConnected, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, (op.inputs[0], *op.outputs), context)
     x, weights = context[op.inputs[0]], _weights(op, context, (1,))
     sums = _centred(inputs[0], x, weights.dtype.type) @ weights.T
-    multipliers = qp.fully_connected_multipliers(x, context[op.weights], context[op.output], context.rounding)
+    multipliers = convolution_multipliers(x, context[op.weights], context[op.output], sums.shape[-1], context.rounding)
     return _output(op, sums, context, multipliers)
 
 
@@ -200,7 +200,7 @@ def _operands(op: o.Op, inputs: list[Array], context: Context) -> tuple[Array, A
 
 
 def _add(op: o.Add | o.Sub, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, (op.inputs[0], *op.outputs), context)
     a, b = _operands(op, inputs, context)
     ta, tb, y = context[op.inputs[0]], context[op.inputs[1]], context[op.output]
     p, rounding = qp.add_params(ta, tb, y, context.rounding), context.rounding
@@ -212,7 +212,7 @@ def _add(op: o.Add | o.Sub, inputs: list[Array], context: Context) -> list[Array
 
 
 def _mul(op: o.Mul, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, (op.inputs[0], *op.outputs), context)
     a, b = _operands(op, inputs, context)
     ta, tb, y = context[op.inputs[0]], context[op.inputs[1]], context[op.output]
     multiplier, shift = qp.mul_multiplier(ta, tb, y, context.rounding)
@@ -235,7 +235,7 @@ def _clamp(op: o.Clamp, inputs: list[Array], context: Context) -> list[Array]:
 
 
 def _prelu(op: o.PReLU, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, (op.inputs[0], *op.outputs), context)
     x, alpha, y = context[op.inputs[0]], context[op.alpha], context[op.output]
     (m1, s1), (m2, s2) = qp.prelu_multipliers(x, alpha, y, context.rounding)
     values = _centred(inputs[0], x, np.int64)
@@ -246,7 +246,7 @@ def _prelu(op: o.PReLU, inputs: list[Array], context: Context) -> list[Array]:
 
 
 def _table(op: o.Table, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, (op.inputs[0], *op.outputs), context)
     if op.table is None:
         raise UnsupportedOpError("TC-M402", f"Table {op.function.value} has no integer table", where=op.name)
     return [context[op.table].constant[inputs[0].astype(np.intp) + 128]]
@@ -297,7 +297,7 @@ def _exponentials(x: Array, p: qp.SoftmaxParams, rounding: Rounding) -> tuple[Ar
 
 
 def _softmax(op: o.Softmax, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, op.inputs, context)
     x, y = context[op.inputs[0]], context[op.output]
     p = qp.softmax_params(x, op.beta, context.rounding)
     diff, _, exponentials = _exponentials(inputs[0], p, context.rounding)
@@ -310,7 +310,7 @@ def _softmax(op: o.Softmax, inputs: list[Array], context: Context) -> list[Array
 
 
 def _log_softmax(op: o.LogSoftmax, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, context)
+    _require_int8(op, (op.inputs[0], *op.outputs), context)
     x, y = context[op.inputs[0]], context[op.output]
     p = qp.log_softmax_params(x, context.rounding)
     diff, _, exponentials = _exponentials(inputs[0], p.softmax, context.rounding)

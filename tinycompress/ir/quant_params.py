@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinycompress.ir import ops as o
-from tinycompress.ir.fixedpoint import convolution_multipliers, quantize_multiplier, quantize_values, scale_ratio
+from tinycompress.ir.fixedpoint import quantize_multiplier, quantize_values, scale_ratio
 from tinycompress.ir.graph import Rounding
 from tinycompress.ir.tensor import Tensor
 
@@ -71,22 +71,6 @@ def rescale_multiplier(x: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBL
     gives the same bytes.
     """
     return quantize_multiplier(scale_ratio((x.quantization.tensor_scale,), (y.quantization.tensor_scale,)), rounding)
-
-
-def fully_connected_multipliers(
-    x: Tensor, weights: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(multipliers, shifts) of FullyConnected, one each per output row of `weights`.
-
-    Per-tensor weights: the product s_x · s_w is rounded to float32 first, as TFLM does; per-channel ones as for a
-    convolution, in double.
-    """
-    channels = weights.shape[0]
-    if not weights.quantization.is_per_tensor:
-        return convolution_multipliers(x, weights, y, channels, rounding)
-    product = np.float32(x.quantization.tensor_scale) * np.float32(weights.quantization.tensor_scale)
-    pair = quantize_multiplier(float(product) / y.quantization.tensor_scale, rounding)
-    return (pair[0],) * channels, (pair[1],) * channels
 
 
 @dataclass(frozen=True)

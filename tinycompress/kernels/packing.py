@@ -15,7 +15,6 @@ import numpy as np
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import activation_range, convolution_multipliers
 from tinycompress.ir.graph import Graph, Rounding
-from tinycompress.ir.quant_params import fully_connected_multipliers
 from tinycompress.ir.tensor import Array, DType, Tensor
 from tinycompress.kernels.catalogue import PackedArray
 
@@ -103,10 +102,7 @@ def requantization(op: WeightedOp, graph: Graph, rounding: Rounding) -> tuple[in
     """(requant_step, multiplier array, shift array): one entry per output channel, or one when all are equal."""
     weights = graph.tensors[op.weights]
     x, y = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
-    if isinstance(op, o.FullyConnected):
-        multipliers, shifts = fully_connected_multipliers(x, weights, y, rounding)
-    else:
-        multipliers, shifts = convolution_multipliers(x, weights, y, weights.shape[output_axis(op)], rounding)
+    multipliers, shifts = convolution_multipliers(x, weights, y, weights.shape[output_axis(op)], rounding)
     if len({*zip(multipliers, shifts, strict=True)}) == 1:
         multipliers, shifts = multipliers[:1], shifts[:1]
     per = "per output channel" if len(multipliers) > 1 else "for all output channels"
