@@ -107,7 +107,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Board:
-    """A board as its TOML file describes it. Sizes in bytes, clocks in Hz."""
+    """A board as its TOML file, at `path`, describes it. Sizes in bytes, clocks in Hz."""
 
     id: str
     name: str
@@ -124,6 +124,7 @@ class Board:
     flash: FlashRunner | None = None
     calibration: Calibration | None = None
     hidden: bool = False
+    path: Path = Path()
 
     @property
     def ram(self) -> tuple[Memory, ...]:
@@ -175,7 +176,7 @@ def _parse(table: dict[str, Any], path: Path) -> Board:
         pin_keys = {f.name for f in fields(UartPins)}
         table["uart"] = {k: v for k, v in uart.items() if k not in pin_keys}
         table["uart"]["pins"] = {k: v for k, v in uart.items() if k in pin_keys}
-    result = _build(Board, {"id": path.stem, **table}, f"{path.name}", path)
+    result = _build(Board, {**table, "id": path.stem, "path": path}, path.name, path)
     _check(result, path)
     return result
 
@@ -205,7 +206,7 @@ def _value(hint: Any, value: Any, place: str, path: Path) -> Any:
         return _build(hint, value, place, path)
     if hint is float and type(value) is int:
         return float(value)
-    if isinstance(hint, type) and type(value) is hint:
+    if isinstance(hint, type) and (type(value) is hint or isinstance(value, Path)):
         return value
     expected = getattr(hint, "__name__", str(hint))
     raise ConfigError("TC-C204", f"{place} must be {expected}, not {value!r}", where=str(path))

@@ -24,12 +24,14 @@ _SOURCES = ("startup.c", "main.c", "frame.c", "fault.c", "measure.c", "model.c",
 
 @dataclass(frozen=True)
 class Identity:
-    """What HELLO must answer for the firmware on the target to be the one that was built."""
+    """What HELLO must answer for the firmware on the target to be the one that was built, and its tensors' sizes."""
 
     build_id: str
     model_hash: str
     board: str
     rounding: str
+    input_bytes: tuple[int, ...]
+    output_bytes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def build_firmware(
     return Firmware(
         elf=target,
         bin=binary,
-        identity=Identity(build_id, binding.model_hash, board.id, binding.rounding),
+        identity=_identity(build_id, binding, board),
         binding=binding,
         board=board,
         has_hooks=has_hooks,
@@ -110,6 +112,17 @@ def build_firmware(
         library_sizes=elf.library_sizes(target),
         firmware_sizes=elf.firmware_sizes(target),
         stack=stack.bound(target, f"{binding.prefix}_invoke", out_dir),
+    )
+
+
+def _identity(build_id: str, binding: Binding, board: Board) -> Identity:
+    return Identity(
+        build_id=build_id,
+        model_hash=binding.model_hash,
+        board=board.id,
+        rounding=binding.rounding,
+        input_bytes=tuple(t.bytes for t in binding.inputs),
+        output_bytes=tuple(t.bytes for t in binding.outputs),
     )
 
 
