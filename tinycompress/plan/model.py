@@ -31,13 +31,14 @@ class Placement:
     """Where each row of one activation lives: `offsets[r]` in arena bytes, each row `row_bytes` long.
 
     A view (Reshape) shares its source's storage: `view_of` names the tensor it aliases. Rows of constants and padding
-    are not placed.
+    are not placed. State that is read lives in the caller's state struct (`in_state`); its offsets count from there.
     """
 
     tensor: str
     row_bytes: int
     offsets: tuple[int, ...]
     view_of: str | None = None
+    in_state: bool = False
 
     @property
     def is_contiguous(self) -> bool:
@@ -49,7 +50,7 @@ class LayerPlan:
     """One layer: the operator, its kernel, rows per call, packed weights, and step-local or lasting work memory.
 
     Scratch lives only during a step. An accumulator (running sums of a streamed mean) lives from the layer's first step
-    to its last. Offsets are arena bytes, 0 when the size is 0.
+    to its last. Offsets are arena bytes, 0 when the size is 0. `instructions` is the kernel's own estimate.
     """
 
     index: int
@@ -61,6 +62,7 @@ class LayerPlan:
     scratch_offset: int
     accumulator_bytes: int = 0
     accumulator_offset: int = 0
+    instructions: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Plan:
     `arena_lower_bound_bytes` holds for `bound_scope` (a sentence); `arena_is_optimal` when the two are equal.
     `live_bytes[i]` is the live set during step i; `peak_layer` the layer at the largest.
     `views` are Reshape operators that need no code. `trace_tensors` are the activations in the order of trace indices.
+    `padding_rows` are the constant rows that stand for vertical padding: (fill byte, bytes), one per distinct fill.
+    `schedule` is 'layers' or 'streamed'; `order_method` names the search that found the order.
     """
 
     graph: QuantGraph
@@ -83,6 +87,9 @@ class Plan:
     live_bytes: tuple[int, ...]
     peak_layer: int
     views: tuple[Op, ...] = ()
+    padding_rows: tuple[tuple[int, int], ...] = ()
+    schedule: str = "layers"
+    order_method: str = "exact"
 
     @property
     def arena_is_optimal(self) -> bool:
@@ -94,8 +101,8 @@ class Plan:
 
     @property
     def weights_bytes(self) -> int:
-        """Flash bytes of all packed arrays (exact: the generated weights file)."""
-        return sum(layer.packed.weights_bytes for layer in self.layers)
+        """Flash bytes of all packed arrays and padding rows (exact: the generated weights file)."""
+        return sum(layer.packed.weights_bytes for layer in self.layers) + sum(size for _, size in self.padding_rows)
 
     @property
     def state_bytes(self) -> int:

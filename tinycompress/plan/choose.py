@@ -1,0 +1,103 @@
+"""Kernel variants: the cheapest per layer, given up for smaller ones where flash or RAM runs out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tinycompress.cost.variants import usable
+from tinycompress.cost.working_set import is_view
+from tinycompress.errors import UnsupportedOpError
+from tinycompress.ir.graph import QuantGraph
+from tinycompress.ir.ops import Op
+from tinycompress.kernels.catalogue import KernelTable, KernelVariant, PackedKernel
+from tinycompress.plan.rows import tensor_rows
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A layer's kernel with everything the planner asks of it, and the variants that could replace it."""
+
+    op: Op
+    kernel: KernelVariant
+    rows_per_step: int
+    scratch_bytes: int
+    packed: PackedKernel
+    instructions: int
+    others: tuple[KernelVariant, ...] = field(default=(), repr=False)
+
+
+def make_choice(op: Op, graph: QuantGraph, kernel: KernelVariant, others: tuple[KernelVariant, ...] = ()) -> Choice:
+    """`kernel` for `op`: packed, with its scratch and the rows of one call."""
+    rows = tensor_rows(graph.tensors[op.outputs[0]])
+    step = rows if kernel.whole_input else max(1, min(rows, kernel.rows_per_step(op, graph)))
+    return Choice(
+        op=op,
+        kernel=kernel,
+        rows_per_step=step,
+        scratch_bytes=kernel.scratch_bytes(op, graph, step),
+        packed=kernel.pack(op, graph, graph.rounding),
+        instructions=int(kernel.instructions(op, graph)) if kernel.instructions else 0,
+        others=others,
+    )
+
+
+def cheapest(graph: QuantGraph, table: KernelTable, *, has_dsp: bool) -> tuple[Choice, ...]:
+    """The cheapest exact kernel of every operator that needs code, in graph order.
+
+    Raises UnsupportedOpError TC-M502 naming every operator without a kernel.
+    """
+    found = {}
+    for op in graph.ops:
+        if not is_view(op, graph):
+            found[op.name] = (op, usable(op, graph, table, has_dsp=has_dsp))
+    missing = [f"{op.name} ({op.kind})" for op, variants in found.values() if not variants]
+    if missing:
+        raise UnsupportedOpError(
+            "TC-M502",
+            f"no kernel computes {len(missing)} of {len(found)} operators exactly: {', '.join(missing)}",
+            where=graph.name,
+            fix="`tinycompress ops` lists what each operator supports",
+        )
+    return tuple(make_choice(op, graph, variants[0], variants[1:]) for op, variants in found.values())
+
+
+def _cheapest_saving(
+    choices: tuple[Choice, ...], graph: QuantGraph, layers: set[int], bytes_of: str
+) -> tuple[int, Choice] | None:
+    """The replacement that saves most bytes per added instruction among `layers`."""
+    best: tuple[float, int, Choice] | None = None
+    for index in sorted(layers):
+        now = choices[index]
+        for position, variant in enumerate(now.others):
+            rest = (*now.others[:position], *now.others[position + 1 :])
+            other = make_choice(now.op, graph, variant, rest)
+            saved = _size(now, bytes_of) - _size(other, bytes_of)
+            if saved > 0:
+                rate = saved / max(1, other.instructions - now.instructions)
+                if best is None or rate > best[0]:
+                    best = (rate, index, other)
+    return None if best is None else best[1:]
+
+
+def _size(choice: Choice, bytes_of: str) -> int:
+    return choice.packed.weights_bytes if bytes_of == "flash" else choice.scratch_bytes
+
+
+def shrink_flash(choices: tuple[Choice, ...], graph: QuantGraph, weights_budget: int) -> tuple[Choice, ...]:
+    """Replaces variants by smaller ones, best saving per instruction first, until the weights fit or nothing helps."""
+    while sum(c.packed.weights_bytes for c in choices) > weights_budget:
+        found = _cheapest_saving(choices, graph, set(range(len(choices))), "flash")
+        if found is None:
+            break
+        index, other = found
+        choices = (*choices[:index], other, *choices[index + 1 :])
+    return choices
+
+
+def shrink_scratch(choices: tuple[Choice, ...], graph: QuantGraph, layers: set[int]) -> tuple[Choice, ...] | None:
+    """The choices with one layer among `layers` (indices into `choices`) given less scratch; None when none can."""
+    found = _cheapest_saving(choices, graph, layers, "scratch")
+    if found is None:
+        return None
+    index, other = found
+    return (*choices[:index], other, *choices[index + 1 :])

@@ -1,0 +1,224 @@
+"""From a quantized graph to a Plan: kernels, order, placement, checked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tinycompress.cost.order import all_orders, best_order
+from tinycompress.cost.working_set import Buffer, Workload, buffers, last_uses, live_bytes, storage_roots, workload
+from tinycompress.errors import BudgetError, UnsupportedOpError
+from tinycompress.ir.graph import QuantGraph
+from tinycompress.kernels import KERNELS
+from tinycompress.kernels.catalogue import KernelTable
+from tinycompress.plan.check import check
+from tinycompress.plan.choose import Choice, cheapest, shrink_flash, shrink_scratch
+from tinycompress.plan.model import LayerPlan, Placement, Plan
+from tinycompress.plan.place import Placed, place
+from tinycompress.plan.program import layer_by_layer
+from tinycompress.plan.rows import row_bytes, row_windows, tensor_rows
+
+ORDER_BUDGET = 2_000
+"""Schedules (orders with their choice of overwritten operands) that are placed exactly when the bound is not met."""
+LAYERS_SCOPE = "whole tensors, no recomputation, no overlap except element-wise operands that die"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """An order of the choices with its blocks, their placement and the bound that holds over all orders."""
+
+    order: tuple[int, ...]
+    blocks: tuple[Buffer, ...]
+    placed: Placed
+    lower_bound: int
+    method: str
+
+
+def plan(
+    graph: QuantGraph,
+    *,
+    has_dsp: bool = True,
+    ram_bytes: int | None = None,
+    flash_bytes: int | None = None,
+    board: str = "the budget",
+    kernels: KernelTable = KERNELS,
+) -> Plan:
+    """The layer-by-layer plan of `graph`: cheapest kernels, best order, placed arena; checked byte by byte.
+
+    `ram_bytes` limits arena and state, `flash_bytes` the packed weights; cheaper kernels give way to smaller ones
+    before BudgetError TC-B101 (RAM) or TC-B102 (flash) says by how much and at which layer; `board` names the limit.
+    Raises UnsupportedOpError TC-M502 when an operator has no exact kernel.
+    """
+    choices = cheapest(graph, kernels, has_dsp=has_dsp)
+    padding = padding_rows(choices, graph)
+    padding_bytes = sum(size for _, size in padding)
+    if flash_bytes is not None:
+        choices = shrink_flash(choices, graph, flash_bytes - padding_bytes)
+    layout = _lay_out(choices, graph)
+    state_bytes = sum(graph.tensors[s.read].bytes for s in graph.states)
+    while ram_bytes is not None and layout.placed.bytes + state_bytes > ram_bytes:
+        smaller = shrink_scratch(choices, graph, _layers_at_peak(layout))
+        if smaller is None:
+            break
+        choices = smaller
+        layout = _lay_out(choices, graph)
+    result = _assemble(choices, graph, layout, padding)
+    check(result)
+    _enforce(result, ram_bytes, flash_bytes, board)
+    return result
+
+
+def _lay_out(choices: Sequence[Choice], graph: QuantGraph) -> _Layout:
+    """The best order, placed; where its bound is not met, every schedule of a small graph is tried exactly."""
+    work = workload(
+        graph,
+        {c.op.name: c.scratch_bytes for c in choices},
+        {c.op.name: c.kernel.in_place for c in choices},
+    )
+    found = best_order(work)
+    blocks = buffers(work, found.indices)
+    peak = int(max(live_bytes(blocks, len(found.indices))))
+    placed = place(blocks, peak)
+    best = _Layout(found.indices, blocks, placed, int(found.lower_bound), found.method)
+    if placed.bytes == best.lower_bound or len(blocks) > 12:
+        return best
+    return _exhaust(work, best)
+
+
+def _exhaust(work: Workload, best: _Layout) -> _Layout:
+    """Places every schedule within ORDER_BUDGET; proves the smallest arena optimal when all of them were tried."""
+    tried = 0
+    for order, joined in _schedules(work):
+        tried += 1
+        if tried > ORDER_BUDGET:
+            return best
+        blocks = buffers(work, order, joined)
+        peak = int(max(live_bytes(blocks, len(order))))
+        if peak >= best.placed.bytes:
+            continue
+        placed = place(blocks, peak)
+        if not placed.is_optimal:
+            return best
+        if placed.bytes < best.placed.bytes:
+            best = _Layout(order, blocks, placed, best.lower_bound, best.method)
+        if placed.bytes == best.lower_bound:
+            return best
+    if best.placed.is_optimal:
+        return _Layout(best.order, best.blocks, best.placed, best.placed.bytes, "exhaustive")
+    return best
+
+
+def _schedules(work: Workload) -> Iterator[tuple[tuple[int, ...], Mapping[str, str]]]:
+    """Every order with every choice of which dying operand, if any, each output overwrites."""
+    for order in all_orders(work):
+        last = last_uses(work, order)
+        options: list[list[tuple[str, str] | None]] = []
+        for position, index in enumerate(order):
+            task = work.tasks[index]
+            dying = [r for r in task.reusable if last[r] == position and r not in work.exit]
+            options.append([*((task.writes[0], r) for r in dying), None])
+        for picks in itertools.product(*options):
+            yield order, dict(pick for pick in picks if pick is not None)
+
+
+def _layers_at_peak(layout: _Layout) -> set[int]:
+    """Indices (into the choices) of the layers whose live set is the largest."""
+    live = live_bytes(layout.blocks, len(layout.order))
+    return {layout.order[t] for t, size in enumerate(live) if size == max(live) and layout.order}
+
+
+def padding_rows(choices: Sequence[Choice], graph: QuantGraph) -> tuple[tuple[int, int], ...]:
+    """(fill byte, bytes) of the constant rows that kernels read as vertical padding, one per distinct zero point."""
+    lengths: dict[int, int] = {}
+    for choice in choices:
+        if not choice.kernel.needs_zero_row:
+            continue
+        height = tensor_rows(graph.tensors[choice.op.outputs[0]])
+        for window in row_windows(choice.op, graph, choice.kernel):
+            tensor = graph.tensors[window.tensor]
+            if not window.pads(height, tensor_rows(tensor)):
+                continue
+            fill = tensor.quantization.tensor_zero_point
+            if tensor.dtype.itemsize > 1 and fill != 0:
+                raise UnsupportedOpError(
+                    "TC-M503",
+                    f"padding a {tensor.dtype.value} tensor needs zero point 0, not {fill}",
+                    where=choice.op.name,
+                )
+            lengths[fill] = max(lengths.get(fill, 0), row_bytes(tensor))
+    return tuple(sorted(lengths.items()))
+
+
+def _assemble(
+    choices: Sequence[Choice], graph: QuantGraph, layout: _Layout, padding: tuple[tuple[int, int], ...]
+) -> Plan:
+    ordered = [choices[i] for i in layout.order]
+    layers = tuple(
+        LayerPlan(
+            index=index,
+            op=choice.op,
+            kernel=choice.kernel,
+            packed=choice.packed,
+            rows_per_step=choice.rows_per_step,
+            scratch_bytes=choice.scratch_bytes,
+            scratch_offset=layout.placed.offsets.get(f"{choice.op.name}.scratch", 0),
+            instructions=choice.instructions,
+        )
+        for index, choice in enumerate(ordered)
+    )
+    live = tuple(int(n) for n in live_bytes(layout.blocks, len(layers)))
+    steps = layer_by_layer(ordered, graph)
+    return Plan(
+        graph=graph,
+        layers=layers,
+        steps=steps,
+        placements=_placements(graph, layout),
+        arena_bytes=layout.placed.bytes,
+        arena_lower_bound_bytes=layout.lower_bound,
+        bound_scope=LAYERS_SCOPE,
+        live_bytes=tuple(live[step.layer] for step in steps) or live,
+        peak_layer=live.index(max(live)),
+        views=tuple(op for op in graph.ops if op.name not in {c.op.name for c in ordered}),
+        padding_rows=padding,
+        order_method=layout.method,
+    )
+
+
+def _placements(graph: QuantGraph, layout: _Layout) -> dict[str, Placement]:
+    """Contiguous rows for every activation: at its block's offset, or in the state struct."""
+    roots = storage_roots(graph)
+    states = {roots[s.read] for s in graph.states}
+    at = {m: layout.placed.offsets[b.name] for b in layout.blocks for m in b.members}
+    result = {}
+    for name, root in roots.items():
+        tensor = graph.tensors[name]
+        size = row_bytes(tensor)
+        base = 0 if root in states else at[root]
+        offsets = tuple(base + size * r for r in range(tensor_rows(tensor)))
+        result[name] = Placement(name, size, offsets, None if name == root else root, root in states)
+    return result
+
+
+def _enforce(plan: Plan, ram_bytes: int | None, flash_bytes: int | None, board: str) -> None:
+    layer = plan.layers[plan.peak_layer] if plan.layers else None
+    where = f"layer {layer.index} {layer.op.name}" if layer else plan.graph.name
+    need = plan.arena_bytes + plan.state_bytes
+    if ram_bytes is not None and need > ram_bytes:
+        what = "arena" if not plan.state_bytes else "arena and state"
+        raise BudgetError(
+            "TC-B101",
+            f"{what} needs {need} B, {board} has {ram_bytes} B: over by {need - ram_bytes} B at {where}",
+            where=where,
+            fix="compress the model to this budget, or plan it with schedule 'streamed'",
+        )
+    if flash_bytes is not None and plan.weights_bytes > flash_bytes:
+        largest = max(plan.layers, key=lambda item: item.packed.weights_bytes)
+        raise BudgetError(
+            "TC-B102",
+            f"weights need {plan.weights_bytes} B, {board} has {flash_bytes} B: over by "
+            f"{plan.weights_bytes - flash_bytes} B; the largest is layer {largest.index} {largest.op.name} with "
+            f"{largest.packed.weights_bytes} B",
+            where=f"layer {largest.index} {largest.op.name}",
+            fix="compress the model to this budget",
+        )

@@ -1,0 +1,150 @@
+"""Which input rows an output row needs: the row meaning of every operator, for kernels that work row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tinycompress.errors import UnsupportedOpError
+from tinycompress.ir import ops as o
+from tinycompress.ir.graph import Graph
+from tinycompress.ir.shapes import row_count, row_elements, window_rows
+from tinycompress.ir.tensor import Tensor
+from tinycompress.kernels.catalogue import KernelVariant
+
+
+@dataclass(frozen=True)
+class RowSpan:
+    """Rows [start, stop) of the activation input at position `index`; rows outside the tensor are padding."""
+
+    index: int
+    tensor: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class RowWindow:
+    """Row meaning of one input: output rows first … first+n−1 need rows first·stride + offset … , `reach` for the last.
+
+    A `shared` input is the same single row for every output row (a broadcast operand); a `whole` one is read entirely.
+    """
+
+    index: int
+    tensor: str
+    stride: int = 1
+    offset: int = 0
+    reach: int = 1
+    shared: bool = False
+    whole: bool = False
+
+    def span(self, first: int, count: int, height: int) -> RowSpan:
+        """The rows that output rows first … first+count−1 need, of an input with `height` rows."""
+        if self.whole:
+            return RowSpan(self.index, self.tensor, 0, height)
+        if self.shared:
+            return RowSpan(self.index, self.tensor, 0, 1)
+        start, stop = window_rows(first, count, self.reach, self.stride, 1, -self.offset)
+        return RowSpan(self.index, self.tensor, start, stop)
+
+    def pads(self, output_rows: int, height: int) -> bool:
+        """True when some output row reads above row 0 or below the last row."""
+        if self.whole or self.shared:
+            return False
+        return self.offset < 0 or self.span(output_rows - 1, 1, height).stop > height
+
+
+def row_bytes(tensor: Tensor) -> int:
+    """Bytes of one row of an activation."""
+    return row_elements(tensor.shape) * tensor.dtype.itemsize
+
+
+def tensor_rows(tensor: Tensor) -> int:
+    """Number of rows of an activation."""
+    return row_count(tensor.shape)
+
+
+WindowFacts = tuple[int, int, int]
+"""(stride, offset, reach) along rows."""
+
+
+def _reach(kernel: int, dilation: int) -> int:
+    return (kernel - 1) * dilation + 1
+
+
+def _conv2d(op: o.Conv2D, graph: Graph) -> WindowFacts:
+    return op.stride[0], -op.padding[0], _reach(graph.tensors[op.weights].shape[1], op.dilation[0])
+
+
+def _depthwise(op: o.DepthwiseConv2D, graph: Graph) -> WindowFacts:
+    return op.stride[0], -op.padding[0], _reach(graph.tensors[op.weights].shape[0], op.dilation[0])
+
+
+def _pool(op: o.AveragePool2D | o.MaxPool2D, graph: Graph) -> WindowFacts:
+    return op.stride[0], -op.padding[0], op.kernel[0]
+
+
+def _same_row(op: o.Op, graph: Graph) -> WindowFacts:
+    return 1, 0, 1
+
+
+def _pad(op: o.Pad, graph: Graph) -> WindowFacts:
+    return 1, -op.amounts[0][0] if len(op.amounts) > 1 else 0, 1
+
+
+def _slice(op: o.Slice, graph: Graph) -> WindowFacts:
+    return (op.strides[0], op.begin[0], 1) if len(op.begin) > 1 else (1, 0, 1)
+
+
+ROW_WINDOWS: dict[type[o.Op], Callable[[Any, Graph], WindowFacts]] = {
+    o.Conv2D: _conv2d,
+    o.DepthwiseConv2D: _depthwise,
+    o.AveragePool2D: _pool,
+    o.MaxPool2D: _pool,
+    o.Pad: _pad,
+    o.Slice: _slice,
+    **dict.fromkeys(
+        (
+            o.FullyConnected,
+            o.Add,
+            o.Sub,
+            o.Mul,
+            o.Maximum,
+            o.Minimum,
+            o.Concat,
+            o.Softmax,
+            o.LogSoftmax,
+            o.Clamp,
+            o.PReLU,
+            o.Table,
+            o.Quantize,
+        ),
+        _same_row,
+    ),
+}
+"""Operators that a kernel may run row by row; the others need a kernel that takes the whole input."""
+
+BROADCASTING = (o.Add, o.Sub, o.Mul, o.Maximum, o.Minimum)
+
+
+def row_windows(op: o.Op, graph: Graph, kernel: KernelVariant) -> tuple[RowWindow, ...]:
+    """Row meaning of each activation input of `op` under `kernel`, in input order.
+
+    Raises UnsupportedOpError TC-M501 when the kernel works row by row but the operator does not.
+    """
+    inputs = [(i, n) for i, n in enumerate(op.inputs) if not graph.tensors[n].is_constant]
+    if kernel.whole_input:
+        return tuple(RowWindow(i, n, whole=True) for i, n in inputs)
+    joins_rows = isinstance(op, o.Concat) and op.axis == 0 and len(graph.tensors[op.outputs[0]].shape) > 1
+    if type(op) not in ROW_WINDOWS or joins_rows:
+        raise UnsupportedOpError(
+            "TC-M501", f"kernel {kernel.name} works row by row, which {op.kind} does not allow", where=op.name
+        )
+    stride, offset, reach = ROW_WINDOWS[type(op)](op, graph)
+    height = tensor_rows(graph.tensors[op.outputs[0]])
+    windows = []
+    for index, name in inputs:
+        shared = isinstance(op, BROADCASTING) and height > 1 and tensor_rows(graph.tensors[name]) == 1
+        windows.append(RowWindow(index, name, stride, offset, reach, shared))
+    return tuple(windows)
