@@ -13,8 +13,8 @@ typedef struct {
     int32_t kept_rows[3];        /* input rows per step along kept axis i */
     int32_t kept_elements[3];    /* input elements per step along kept axis i */
     int32_t reduced[3];          /* extent of each axis averaged over, 1 where there are fewer than three */
-    int32_t reduced_rows[3];     /* as kept_rows */
-    int32_t reduced_elements[3]; /* as kept_elements */
+    int32_t reduced_rows;        /* input rows per step along reduced axis 0; the other two lie within a row */
+    int32_t reduced_elements[3]; /* input elements per step along reduced axis i */
     int32_t input_sum;           /* input zero point times the number of elements averaged */
     int32_t output_zero_point;   /* -128..127 */
     int32_t output_multiplier;   /* Q31: input scale over output scale and number of elements */
@@ -27,8 +27,8 @@ static inline int32_t tc_mean_s8_sum(const tc_mean_s8_params *p, const int8_t *c
     int32_t sum = 0;
     for (int32_t i = 0; i < p->reduced[0]; ++i) {
         for (int32_t j = 0; j < p->reduced[1]; ++j) {
-            const int8_t *x = rows[i * p->reduced_rows[0] + j * p->reduced_rows[1]] + column +
-                              i * p->reduced_elements[0] + j * p->reduced_elements[1];
+            const int8_t *x = rows[i * p->reduced_rows] + column + i * p->reduced_elements[0] +
+                              j * p->reduced_elements[1];
             for (int32_t k = 0; k < p->reduced[2]; ++k) {
                 sum += x[k * p->reduced_elements[2]];
             }

@@ -38,12 +38,12 @@ static inline void tc_softmax_s8_vector(const tc_softmax_s8_params *p, const int
     /* sum = 2^(12 - zeros) * (1 + x) with 0 <= x < 1 */
     const int32_t zeros = tc_leading_zeros((uint32_t)sum);
     const int32_t scale = tc_one_over_one_plus((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));
+    const int32_t exponent = 12 - zeros + 23; /* from Q0.31 over the sum to units of 1/256; above 31 all shares are 0 */
     for (int32_t c = 0; c < p->classes; ++c) {
         const int32_t diff = in[c] - largest;
         int32_t y = INT8_MIN;
-        if (diff >= p->diff_min) {
-            const int32_t share = tc_mul_high(scale, tc_softmax_s8_exp(p, diff));
-            y += tc_round_shift(share, 12 - zeros + 23);
+        if (diff >= p->diff_min && exponent <= 31) {
+            y += tc_round_shift(tc_mul_high(scale, tc_softmax_s8_exp(p, diff)), exponent);
         }
         out[c] = (int8_t)tc_clamp(y, INT8_MIN, INT8_MAX);
     }

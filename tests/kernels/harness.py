@@ -16,7 +16,7 @@ import re
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinycompress.execute import reference
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, GraphInput, QuantGraph, Rounding
 from tinycompress.ir.ops import Op
@@ -303,10 +304,25 @@ def _build(header: str, rounding: Rounding) -> Path:
     return path
 
 
-@cache
+_DRIVERS: dict[tuple[str, Rounding], Driver] = {}
+
+
 def driver(header: str, rounding: Rounding) -> Driver:
-    """The session's driver for the kernels of a header."""
-    return Driver(header, rounding)
+    """The session's driver for the kernels of a header, built when first asked for."""
+    key = (header, rounding)
+    if key not in _DRIVERS:
+        _DRIVERS[key] = Driver(header, rounding)
+    return _DRIVERS[key]
+
+
+def close_all() -> None:
+    """Ends all drivers and removes what was built."""
+    for running in _DRIVERS.values():
+        running.close()
+    _DRIVERS.clear()
+    if _directory.cache_info().currsize:
+        _directory().cleanup()
+        _directory.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -448,23 +464,22 @@ def fill(rng: np.random.Generator, tensor: Tensor, kind: str = "random") -> Arra
 
 
 FILLS = ("random", "lowest", "highest", "zero_point")
-Reference = Callable[[QuantGraph, Arrays], dict[str, Array]]
 
 
 def check(
     variant: KernelVariant,
     graph: QuantGraph,
-    reference: Reference,
     rng: np.random.Generator,
     fills: tuple[str, ...] = FILLS,
 ) -> None:
-    """Asserts that `variant` computes the reference's bytes of the graph's one operator: for several inputs, several
-    rows per call, rows off alignment, and in place where it may.
+    """Asserts that `variant` computes the bytes of `execute.reference` for the graph's one operator.
+
+    For each fill of the inputs: any number of rows per call, rows off alignment, and in place where the variant may.
     """
     (op,) = graph.ops
     for kind in fills:
         values = {n: fill(rng, graph.tensors[n], kind) for n in graph.input_names}
-        expected = reference(graph, values)
+        expected = reference.run(graph, values).outputs
         height = row_count(graph.tensors[op.outputs[0]].shape)
         offsets = (0,) if variant.row_alignment > 1 else (0, int(rng.integers(1, 4)))
         for offset in offsets:

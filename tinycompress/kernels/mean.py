@@ -22,11 +22,13 @@ def averaged(op: Mean, graph: Graph) -> int:
 
 
 def _axes(op: Mean, graph: Graph) -> tuple[list[AxisFacts], list[AxisFacts]]:
-    """Facts of the output's axes (its row axis first) and of the averaged axes."""
+    """Facts of three output axes (the row axis first) and of three averaged axes (the input's row axis first)."""
     x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     facts = [(extent, *step) for extent, step in zip(x.shape, strides_of(x.shape), strict=True)]
     kept = [UNIT if i in op.axes else fact for i, fact in enumerate(facts) if op.keepdims or i not in op.axes]
-    return list(as_rows(kept, len(y.shape), UNIT)), [facts[i] for i in sorted(set(op.axes))]
+    kept = list(as_rows(kept, len(y.shape), UNIT))
+    first, rest = (facts[0] if 0 in op.axes else UNIT), [facts[i] for i in sorted(op.axes) if i > 0]
+    return kept + [UNIT] * (3 - len(kept)), [first, *[UNIT] * (2 - len(rest)), *rest]
 
 
 def supports(op: Mean, graph: Graph) -> bool:
@@ -39,10 +41,8 @@ def pack(op: Mean, graph: Graph, rounding: Rounding) -> PackedKernel:
     """Every axis as its extent and its steps through the input's rows."""
     x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     kept, reduced = _axes(op, graph)
-    kept += [UNIT] * (3 - len(kept))
     count = averaged(op, graph)
     params = mean_params(x, y, count, rounding)
-    reduced = [UNIT] * (3 - len(reduced)) + reduced
     return PackedKernel(
         "tc_mean_s8_params",
         (
@@ -50,7 +50,7 @@ def pack(op: Mean, graph: Graph, rounding: Rounding) -> PackedKernel:
             ("kept_rows", tuple(f[1] for f in kept)),
             ("kept_elements", tuple(f[2] for f in kept)),
             ("reduced", tuple(f[0] for f in reduced)),
-            ("reduced_rows", tuple(f[1] for f in reduced)),
+            ("reduced_rows", reduced[0][1]),
             ("reduced_elements", tuple(f[2] for f in reduced)),
             ("input_sum", x.quantization.tensor_zero_point * count),
             ("output_zero_point", y.quantization.tensor_zero_point),
