@@ -9,6 +9,7 @@ from __future__ import annotations
 from tinycompress.ir import ops as o
 from tinycompress.kernels import (
     conv2d,
+    conv2d_dsp,
     depthwise,
     elementwise,
     fully_connected,
@@ -43,7 +44,9 @@ PORTABLE: KernelTable = {
 }
 """Kernels in portable C."""
 
-DSP: KernelTable = {}
+DSP: KernelTable = {
+    o.Conv2D: conv2d_dsp.CONV2D,
+}
 """Kernels for cores with the DSP extension, with C twins for others."""
 
 KERNELS: KernelTable = {op: (*DSP.get(op, ()), *PORTABLE.get(op, ())) for op in {**PORTABLE, **DSP}}

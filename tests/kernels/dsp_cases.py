@@ -1,0 +1,93 @@
+"""Random layers for the DSP kernels: shapes, extreme weights and inputs, shifts from a wanted range."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.kernels.dsp_image import Case, activation, single_op
+from tinycompress.ir import ops as o
+from tinycompress.ir.graph import Rounding
+from tinycompress.ir.tensor import DType, QParams, Tensor
+from tinycompress.kernels import DSP
+from tinycompress.kernels.catalogue import KernelVariant
+
+
+def int8_values(rng: np.random.Generator, shape: tuple[int, ...], kind: str = "random") -> np.ndarray:
+    """`kind`: random, largest (all 127), smallest (all −128), extremes (127 or −128)."""
+    if kind == "largest":
+        return np.full(shape, 127, np.int8)
+    if kind == "smallest":
+        return np.full(shape, -128, np.int8)
+    if kind == "extremes":
+        return rng.choice(np.array([-128, 127], np.int8), shape)
+    return rng.integers(-128, 128, shape).astype(np.int8)
+
+
+def weighted_tensors(
+    rng: np.random.Generator, shape: tuple[int, ...], axis: int, scale: float, spread: float, kind: str
+) -> tuple[Tensor, Tensor]:
+    """Weights and bias with per-channel scales within 2^±(spread/2) of `scale`."""
+    channels = shape[axis]
+    scales = scale * 2.0 ** rng.uniform(-spread / 2, spread / 2, channels)
+    data = np.maximum(int8_values(rng, shape, kind), -127).astype(np.int8)
+    weights = Tensor("w", shape, DType.INT8, QParams(tuple(scales), (0,) * channels, axis), data)
+    bias = Tensor("b", (channels,), DType.INT32, None, rng.integers(-3000, 3000, channels).astype(np.int32))
+    return weights, bias
+
+
+def conv2d(
+    variant: KernelVariant,
+    name: str,
+    x: tuple[int, int, int],
+    outputs: int,
+    kernel: tuple[int, int],
+    *,
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    relu: bool = True,
+    zero_points: tuple[int, int] = (-128, -128),
+    scale: float = 2.0**-8,
+    spread: float = 3.0,
+    activation_: o.Activation | None = None,
+    kind: str = "random",
+    rounding: Rounding = Rounding.DOUBLE,
+    seed: int = 0,
+) -> Case:
+    """A Conv2D case; `scale` is the layer's mean multiplier s_x·s_w/s_y."""
+    rng = np.random.default_rng(seed)
+    weights, bias = weighted_tensors(rng, (outputs, *kernel, x[2]), 0, scale, spread, kind)
+    clamp = activation_ or (o.RELU if relu else o.NO_ACTIVATION)
+    op = o.Conv2D(name="conv", inputs=("x",), outputs=("y",), weights="w", bias="b", stride=stride, dilation=dilation,
+                  padding=padding, activation=clamp)  # fmt: skip
+    graph = single_op(
+        op, (activation("x", x, 1.0, zero_points[0]), weights, bias), QParams.per_tensor(1.0, zero_points[1]), rounding
+    )
+    return Case(name, variant, graph, {"x": int8_values(rng, x, kind)})
+
+
+def _conv2d_cases() -> list[Case]:
+    (direct,) = DSP[o.Conv2D]
+    down, same, tall = (0, 0, 1, 1), (1, 1, 1, 1), (4, 1, 5, 1)
+    return [
+        conv2d(direct, "pointwise", (7, 5, 64), 64, (1, 1)),
+        conv2d(direct, "pointwise-narrow", (6, 6, 8), 16, (1, 1)),
+        conv2d(direct, "pointwise-odd", (3, 3, 30), 19, (1, 1), relu=False, zero_points=(-5, 14)),
+        conv2d(direct, "pointwise-strided", (5, 7, 12), 3, (1, 1), stride=(2, 2), zero_points=(7, -128)),
+        conv2d(direct, "stride2", (8, 8, 16), 32, (3, 3), stride=(2, 2), padding=down),
+        conv2d(direct, "rgb", (12, 12, 3), 8, (3, 3), stride=(2, 2), padding=down, zero_points=(-1, -128)),
+        conv2d(
+            direct, "spectrum", (11, 10, 1), 6, (10, 4), stride=(2, 2), padding=(4, 1, 5, 1), zero_points=(83, -128)
+        ),
+        conv2d(direct, "dilated", (7, 8, 5), 6, (3, 3), dilation=(2, 2), padding=(2, 2, 2, 2), kind="extremes"),
+        conv2d(direct, "largest", (4, 4, 16), 4, (3, 3), padding=same, kind="largest", scale=2.0**-14),
+        conv2d(direct, "smallest", (4, 4, 16), 4, (3, 3), padding=same, kind="smallest", scale=2.0**-12),
+        conv2d(direct, "signed", (5, 5, 9), 5, (3, 3), padding=same, relu=False, zero_points=(3, -7)),
+        conv2d(direct, "clamped", (4, 5, 4), 4, (1, 1), activation_=o.Activation(-20.0, 60.0), zero_points=(0, -30)),
+        conv2d(direct, "single", (4, 5, 24), 6, (3, 3), relu=False, zero_points=(0, 5), rounding=Rounding.SINGLE),
+    ]
+
+
+def all_cases() -> list[Case]:
+    """Every DSP variant on shapes that reach each of its paths."""
+    return [*_conv2d_cases()]

@@ -1,0 +1,168 @@
+"""Conv2D on Armv7E-M: two pixels gathered into 16-bit lanes, then the matrix core over all output channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinycompress.ir.fixedpoint import activation_range, convolution_multipliers
+from tinycompress.ir.graph import Graph, QuantGraph, Rounding
+from tinycompress.ir.ops import Conv2D, DepthwiseConv2D, FullyConnected
+from tinycompress.ir.tensor import Array, Tensor
+from tinycompress.kernels import gemm_dsp as gemm
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
+from tinycompress.kernels.requantize_dsp import Clamp, Requantization, choose_requantization
+
+CORE_HEADERS = ("tc_lanes_dsp.h", "tc_requantize_dsp.h", "tc_gemm_dsp.h")
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a convolution's window is gathered: `rows` runs of `run` values, and the core's walk over them.
+
+    Runs are padded to 4 values each, or joined without gaps (`is_dense`) where that saves groups of 4.
+    """
+
+    run: int
+    rows: int
+    is_dense: bool
+    depth: gemm.Depth
+
+    @property
+    def byte_buffer(self) -> int:
+        """Bytes of the staging buffer for one window (dense) or one of its rows."""
+        return -(-(self.run * (self.rows if self.is_dense else 1)) // 4) * 4
+
+
+def window_of(weights: Tensor) -> Window:
+    """The window of OHWI weights."""
+    _, height, width, channels = weights.shape
+    run = width * channels
+    padded, joined = height * -(-run // 4), -(-height * run // 4)
+    return Window(run, height, joined < padded, gemm.depth_for(min(joined, padded)))
+
+
+def weight_rows(weights: Tensor, window: Window) -> Array:
+    """OHWI weights as `(outputs, K)` in the order in which the window is gathered."""
+    rows = weights.constant.reshape(weights.shape[0], window.rows, window.run)
+    if not window.is_dense:
+        rows = np.pad(rows, ((0, 0), (0, 0), (0, -window.run % 4)))
+    return rows.reshape(weights.shape[0], -1)
+
+
+def rounding_of(graph: Graph) -> Rounding:
+    """The graph's rounding; double before quantization has fixed it."""
+    return graph.rounding if isinstance(graph, QuantGraph) else Rounding.DOUBLE
+
+
+def clamp_of(op: Conv2D | DepthwiseConv2D | FullyConnected, y: Tensor) -> Clamp:
+    """Output zero point and activation range of a fused clamp."""
+    return Clamp(y.quantization.tensor_zero_point, *activation_range(op.activation, y))
+
+
+def requantization_of(op: Conv2D, graph: Graph, rounding: Rounding) -> Requantization | None:
+    """The exact requantization form of the layer's channels, None when there is none."""
+    x, weights, y = graph.tensors[op.inputs[0]], graph.tensors[op.weights], graph.tensors[op.output]
+    rows = weights.constant.reshape(weights.shape[0], -1)
+    multipliers = convolution_multipliers(x, weights, y, len(rows), rounding)
+    channels = gemm.channels_of(rows, folded_bias(op, graph), *multipliers)
+    return choose_requantization(channels, clamp_of(op, y), rounding)
+
+
+def supports(op: Conv2D, graph: Graph) -> bool:
+    """Ungrouped int8 convolutions whose requantization has an exact form."""
+    return (
+        op.groups == 1 and has_plain_weights(op, graph) and requantization_of(op, graph, rounding_of(graph)) is not None
+    )
+
+
+def scratch_bytes(op: Conv2D, graph: Graph, rows: int) -> int:
+    """Lanes of two pixels, 4 bytes for an odd last channel, and the staging bytes of a window."""
+    window = window_of(graph.tensors[op.weights])
+    return -(-(16 * window.depth.groups + 4 + window.byte_buffer) // 8) * 8
+
+
+def rows_per_step(op: Any, graph: Graph) -> int:
+    """Two rows when the output's width is odd, so that every pair of pixels is full."""
+    return 1 + graph.tensors[op.output].shape[1] % 2
+
+
+def _padded_columns(op: Conv2D, graph: Graph) -> int:
+    """Output columns whose window is gathered tap by tap: it leaves the row, or is dilated."""
+    width, outputs = graph.tensors[op.inputs[0]].shape[1], graph.tensors[op.output].shape[1]
+    reach = graph.tensors[op.weights].shape[2]
+    if op.dilation[1] > 1:
+        return outputs
+    starts = (x * op.stride[1] - op.padding[1] for x in range(outputs))
+    return sum(start < 0 or start + reach > width for start in starts)
+
+
+def instructions(op: Conv2D, graph: Graph) -> int:
+    """Core exactly as counted; gather as fitted on counted layers, 8 a byte where taps leave the row."""
+    height, width, outputs = graph.tensors[op.output].shape
+    window = window_of(graph.tensors[op.weights])
+    requantization = requantization_of(op, graph, rounding_of(graph))
+    block = gemm.block_instructions(requantization.form if requantization else 0, window.depth)
+    gather = 5 * window.depth.groups + 12 * window.rows + 12
+    padded = 8 * _padded_columns(op, graph) * height * window.rows * window.run
+    return padded + -(-height * width // 2) * (-(-outputs // 2) * block + 2 * gather + 40)
+
+
+def window_scalars(op: Conv2D | DepthwiseConv2D, graph: Graph, kernel: tuple[int, int]) -> Scalars:
+    """The params members that say where a window's taps are, and the output's range."""
+    x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    return (
+        ("input_width", x.shape[1]),
+        ("input_channels", x.shape[2]),
+        ("output_width", y.shape[1]),
+        ("output_channels", y.shape[2]),
+        ("kernel_height", kernel[0]),
+        ("kernel_width", kernel[1]),
+        ("stride_height", op.stride[0]),
+        ("stride_width", op.stride[1]),
+        ("dilation_height", op.dilation[0]),
+        ("dilation_width", op.dilation[1]),
+        ("pad_left", op.padding[1]),
+        ("input_zero_point", x.quantization.tensor_zero_point),
+        *output_range(op.activation, y),
+    )
+
+
+def pack(op: Conv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
+    """One stream per layer in the order in which the core reads it."""
+    weights = graph.tensors[op.weights]
+    requantization = requantization_of(op, graph, rounding)
+    if requantization is None:
+        raise ValueError(f"{op.name} has no exact form on this kernel: ask supports() first")
+    window = window_of(weights)
+    stream = gemm.pack_stream(weight_rows(weights, window), folded_bias(op, graph), requantization, window.depth)
+    return PackedKernel(
+        "tc_conv2d_s8_dsp_params",
+        (
+            *window_scalars(op, graph, (weights.shape[1], weights.shape[2])),
+            ("form", requantization.form),
+            ("steps", window.depth.steps),
+            ("chunks", window.depth.chunks),
+            ("is_dense", int(window.is_dense)),
+        ),
+        (PackedArray("stream", stream, describe(weights, "weights, bias, multipliers", "as 16-bit lanes")),),
+    )
+
+
+CONV2D = (
+    KernelVariant(
+        name="conv2d_s8_dsp",
+        header="tc_conv2d_dsp.h",
+        tier="dsp",
+        pack=pack,
+        supports=supports,
+        scratch_bytes=scratch_bytes,
+        rows_per_step=rows_per_step,
+        instructions=instructions,
+        needs_zero_row=True,
+        requires=CORE_HEADERS,
+    ),
+)
