@@ -1,0 +1,154 @@
+"""From wanted widths to widths inside every budget: repair what is over, fill what is left, and the uniform net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinycompress.errors import BudgetError
+from tinycompress.units import format_bytes, format_count
+
+Widths = dict[str, int]
+Evaluate = Callable[[Mapping[str, int]], Mapping[str, float]]
+"""Resources of the network with the given group widths, by name (``ram_bytes``, ``flash_bytes``, ``macs`` …)."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Widths inside every budget, and how many channels repair removed and fill put back to get there."""
+
+    widths: Widths
+    repaired: int
+    filled: int
+
+
+def excess(resources: Mapping[str, float], budget: Mapping[str, float]) -> dict[str, float]:
+    """Relative excess over each budget: 0.1 is 10 % over, negative is slack."""
+    return {name: float(resources[name]) / limit - 1.0 for name, limit in budget.items()}
+
+
+def describe(name: str, value: float) -> str:
+    """A resource as people read it: ``ram_bytes`` → '21.0 KB', ``macs`` → '12.50 M'."""
+    return format_bytes(round(value)) if name.endswith("_bytes") else format_count(value)
+
+
+def check_feasible(minimum: Widths, budget: Mapping[str, float], evaluate: Evaluate) -> None:
+    """BudgetError TC-B201, with the nearest budget that can be met, when even the `minimum` widths are over."""
+    least = evaluate(minimum)
+    over = {n: least[n] for n, e in excess(least, budget).items() if e > 0}
+    if over:
+        missed = ", ".join(f"{n} {describe(n, budget[n])} is below {describe(n, v)}" for n, v in over.items())
+        nearest = ", ".join(f"{n} = {int(np.ceil(v))}" for n, v in over.items())
+        raise BudgetError(
+            "TC-B201",
+            f"no pruning of this network fits the budget: {missed}, the least that can be reached",
+            fix=f"nearest feasible budget: {nearest}; or start from a smaller architecture",
+        )
+
+
+def fit(
+    wanted: Mapping[str, int],
+    scores: Mapping[str, NDArray[np.float64]],
+    budget: Mapping[str, float],
+    evaluate: Evaluate,
+    minimum: Mapping[str, int],
+    *,
+    fill: bool = True,
+) -> Fitted:
+    """Greedy repair, then fill. Scores are importances per channel (any unit); channels go and come in their order.
+
+    Repair removes, while a budget is exceeded, the channel with the least share of its group's remaining importance
+    per relative saving of the violated resources; where two tied peaks let no single removal help, the widest group
+    gives. Fill adds the channel with the largest share per relative cost as long as everything stays inside. Raises
+    BudgetError TC-B201 when the minimum is over.
+    """
+    ranked = {g: np.sort(np.asarray(s, dtype=np.float64))[::-1] for g, s in scores.items()}
+    widths = {g: max(int(n), minimum[g]) for g, n in wanted.items()}
+    repaired = _repair(widths, ranked, budget, evaluate, minimum)
+    filled = _fill(widths, ranked, budget, evaluate) if fill else 0
+    return Fitted(widths, repaired, filled)
+
+
+def _share(ranked: NDArray[np.float64], position: int, kept: int) -> float:
+    return float(ranked[position] / max(float(ranked[:kept].sum()), 1e-30))
+
+
+def _repair(
+    widths: Widths,
+    ranked: Mapping[str, NDArray[np.float64]],
+    budget: Mapping[str, float],
+    evaluate: Evaluate,
+    minimum: Mapping[str, int],
+) -> int:
+    removed = 0
+    while True:
+        now = evaluate(widths)
+        over = [n for n, e in excess(now, budget).items() if e > 0]
+        if not over:
+            return removed
+        candidates = [g for g in widths if widths[g] > minimum[g]]
+        if not candidates:
+            check_feasible(widths, budget, evaluate)
+        best: tuple[float, str] | None = None
+        for group in candidates:
+            less = evaluate({**widths, group: widths[group] - 1})
+            saving = sum((float(now[n]) - float(less[n])) / budget[n] for n in over)
+            if saving > 0:
+                price = _share(ranked[group], widths[group] - 1, widths[group]) / saving
+                best = min(best or (price, group), (price, group))
+        victim = best[1] if best else max(candidates, key=lambda g: widths[g] - minimum[g])
+        widths[victim] -= 1
+        removed += 1
+
+
+def _fill(
+    widths: Widths, ranked: Mapping[str, NDArray[np.float64]], budget: Mapping[str, float], evaluate: Evaluate
+) -> int:
+    added = 0
+    while True:
+        now = evaluate(widths)
+        best: tuple[float, str] | None = None
+        for group, scores in ranked.items():
+            if widths[group] >= len(scores):
+                continue
+            more = evaluate({**widths, group: widths[group] + 1})
+            if any(e > 0 for e in excess(more, budget).values()):
+                continue
+            cost = sum((float(more[n]) - float(now[n])) / limit for n, limit in budget.items())
+            value = _share(scores, widths[group], widths[group] + 1) / max(cost, 1e-9)
+            best = max(best or (value, group), (value, group))
+        if best is None:
+            return added
+        widths[best[1]] += 1
+        added += 1
+
+
+def uniform_widths(full: Mapping[str, int], budget: Mapping[str, float], evaluate: Evaluate, least: int = 1) -> Widths:
+    """The largest single width factor whose network is inside every budget; BudgetError TC-B201 when none is."""
+    minimum = {g: min(least, n) for g, n in full.items()}
+    check_feasible(minimum, budget, evaluate)
+
+    def inside(factor: float) -> bool:
+        return all(e <= 0 for e in excess(evaluate(scaled(full, factor, least)), budget).values())
+
+    if inside(1.0):
+        return dict(full)
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) else (low, middle)
+    return scaled(full, low, least)
+
+
+def scaled(full: Mapping[str, int], factor: float, least: int = 1) -> Widths:
+    """Every width times `factor`, rounded down, at least `least`."""
+    return {g: max(min(least, n), int(factor * n + 1e-9)) for g, n in full.items()}
+
+
+def strongest(scores: NDArray[np.float64], count: int) -> Sequence[int]:
+    """Indices of the `count` largest scores, ascending; earlier channels win ties."""
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    return sorted(int(i) for i in order[:count])

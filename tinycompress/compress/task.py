@@ -1,0 +1,168 @@
+"""What the network is for: data, loss and metric; and the limits its compressed form must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from tinycompress.data import Dataset, Split
+from tinycompress.data.dataset import Array
+from tinycompress.errors import ConfigError
+from tinycompress.units import parse_bytes
+
+Kind = Literal["classification", "regression", "autoencoder"]
+Loss = Callable[[Any, Any], Any]
+"""(output, target) torch tensors of one batch → scalar torch tensor. An autoencoder's target is its input."""
+Metric = Callable[[Array, Array], float]
+"""(outputs, targets) of all samples as numpy arrays → a number, larger is better."""
+
+
+def accuracy(outputs: Array, targets: Array) -> float:
+    """Share of samples whose largest output is the target's class, 0 … 1."""
+    return float((outputs.reshape(len(outputs), -1).argmax(axis=1) == targets).mean())
+
+
+def negative_error(outputs: Array, targets: Array) -> float:
+    """Minus the mean squared error: larger is better."""
+    return -float(np.mean((outputs.reshape(len(outputs), -1) - targets.reshape(len(targets), -1)) ** 2))
+
+
+def area_under_curve(scores: Array, labels: Array) -> float:
+    """Probability that a random positive (label 1) scores above a random negative; ties count one half."""
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    ranks = np.empty(len(scores))
+    first = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    last = np.r_[first[1:], len(scores)]
+    for a, b in zip(first, last, strict=True):
+        ranks[order[a:b]] = (a + b + 1) / 2
+    positives = labels == 1
+    n, m = int(positives.sum()), int((~positives).sum())
+    return float((ranks[positives].sum() - n * (n + 1) / 2) / (n * m)) if n and m else float("nan")
+
+
+METRICS: dict[str, Metric] = {"accuracy": accuracy, "negative_mse": negative_error, "auc": area_under_curve}
+LOSSES = ("cross_entropy", "mse")
+_DEFAULTS: dict[str, tuple[str, str]] = {
+    "classification": ("cross_entropy", "accuracy"),
+    "regression": ("mse", "negative_mse"),
+    "autoencoder": ("mse", "negative_mse"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Data, loss and metric. `loss` and `metric` are names or callables; None is the kind's default.
+
+    classification: cross entropy of logits, accuracy. regression: mean squared error. autoencoder: reconstruction error
+    of the input; with metric ``auc`` the targets are 0 (normal) and 1 (anomaly), scored by reconstruction error.
+    Choices are made on `val`; `test` is scored once. Raises ConfigError TC-C310 for a name that does not exist.
+    """
+
+    train: Split
+    val: Split
+    test: Split
+    kind: Kind = "classification"
+    loss: str | Loss | None = None
+    metric: str | Metric | None = None
+    name: str = "data"
+
+    def __post_init__(self) -> None:
+        for given, known in ((self.loss, LOSSES), (self.metric, tuple(METRICS))):
+            if isinstance(given, str) and given not in known:
+                raise ConfigError("TC-C310", f"{given!r} is not a loss or metric", fix=f"known: {', '.join(known)}")
+        if self.kind not in _DEFAULTS:
+            raise ConfigError("TC-C310", f"task kind {self.kind!r}", fix=f"known: {', '.join(_DEFAULTS)}")
+        if self.kind != "autoencoder" and any(s.targets is None for s in (self.train, self.val, self.test)):
+            raise ConfigError("TC-C302", f"a {self.kind} task needs targets", where=self.name)
+
+    @classmethod
+    def of(cls, data: Dataset, kind: Kind = "classification", loss: str | Loss | None = None,
+           metric: str | Metric | None = None) -> Task:  # fmt: skip
+        """The task on a data set."""
+        return cls(data.train, data.val, data.test, kind, loss, metric, data.name)
+
+    @property
+    def loss_name(self) -> str | Loss:
+        return self.loss if self.loss is not None else _DEFAULTS[self.kind][0]
+
+    @property
+    def metric_name(self) -> str:
+        chosen = self.metric if self.metric is not None else _DEFAULTS[self.kind][1]
+        return chosen if isinstance(chosen, str) else getattr(chosen, "__name__", "metric")
+
+    def score(self, outputs: Array, split: Split, inputs: Array) -> float:
+        """The metric of a network's outputs on `split`; `inputs` are the real values that the network saw."""
+        chosen = self.metric if self.metric is not None else _DEFAULTS[self.kind][1]
+        metric = METRICS[chosen] if isinstance(chosen, str) else chosen
+        if self.kind != "autoencoder":
+            assert split.targets is not None
+            return metric(outputs, split.targets)
+        if metric is area_under_curve:
+            if split.targets is None:
+                raise ConfigError("TC-C302", "metric 'auc' needs labels 0 (normal) and 1 (anomaly)", where=self.name)
+            errors = ((outputs - inputs.reshape(outputs.shape)) ** 2).reshape(len(outputs), -1).mean(axis=1)
+            return metric(errors, split.targets)
+        return metric(outputs, inputs)
+
+    def check_classes(self, outputs: int) -> None:
+        """ConfigError TC-C303 when a label has no output of its own."""
+        if self.kind != "classification":
+            return
+        for part, split in (("train", self.train), ("val", self.val), ("test", self.test)):
+            labels = split.targets
+            if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
+                raise ConfigError("TC-C303", f"{part} labels must be one integer per sample", where=self.name)
+            if len(labels) and (labels.min() < 0 or labels.max() >= outputs):
+                raise ConfigError(
+                    "TC-C303",
+                    f"{part} labels go from {labels.min()} to {labels.max()}, the network has {outputs} outputs",
+                    where=self.name,
+                    fix="build the network for this many classes",
+                )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of the deployed network; None is no limit. Sizes are bytes or text such as ``'16 KB'``.
+
+    ram_bytes      arena, state and static memory of the library
+    flash_bytes    code and weights of the library
+    macs           multiply-accumulates
+    instructions   counted instructions of one inference
+    latency_ms     milliseconds of one inference
+    min_accuracy   least value of the task's metric, of the integer network on the test split
+    """
+
+    ram_bytes: int | str | None = None
+    flash_bytes: int | str | None = None
+    macs: float | None = None
+    instructions: float | None = None
+    latency_ms: float | None = None
+    min_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("ram_bytes", "flash_bytes"):
+            value = getattr(self, name)
+            if value is not None:
+                try:
+                    object.__setattr__(self, name, parse_bytes(value))
+                except ValueError as error:
+                    raise ConfigError("TC-C311", str(error), where=f"budget.{name}") from None
+        for name, value in self._limits():
+            if not value > 0:
+                raise ConfigError("TC-C311", f"a budget must be positive, not {value}", where=f"budget.{name}")
+
+    def _limits(self) -> Iterator[tuple[str, float]]:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not None and f.name != "min_accuracy":
+                yield f.name, float(value)
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """The resource limits that are set, by name."""
+        return dict(self._limits())
