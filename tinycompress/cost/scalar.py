@@ -14,20 +14,25 @@ def is_integral(value: Scalar) -> bool:
     return isinstance(value, int)
 
 
+def plain(value: Scalar) -> float:
+    """The number itself, without its gradient: what comparisons see."""
+    return float(value.detach() if hasattr(value, "detach") else value)
+
+
 def round_up(value: Scalar, multiple: int) -> Scalar:
     """`value` rounded up to a multiple; a soft value takes the rounded value and keeps its gradient."""
     if is_integral(value):
         return -(-value // multiple) * multiple
-    plain = float(value)
-    return value + (-(-plain // multiple) * multiple - plain)
+    number = plain(value)
+    return value + (-(-number // multiple) * multiple - number)
 
 
 def largest(values: Iterable[Scalar], default: Scalar = 0) -> Scalar:
     """The largest value itself, so that only it receives a gradient; the first one on a tie."""
-    best, best_plain = default, float(default)
+    best, most = default, plain(default)
     for value in values:
-        if (plain := float(value)) > best_plain:
-            best, best_plain = value, plain
+        if (number := plain(value)) > most:
+            best, most = value, number
     return best
 
 

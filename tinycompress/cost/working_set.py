@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tinycompress.cost.scalar import Scalar, largest, round_up, total
+from tinycompress.cost.scalar import Scalar, largest, plain, round_up, total
 from tinycompress.ir.graph import Graph
 from tinycompress.ir.ops import Op, Reshape
 from tinycompress.ir.tensor import Tensor
@@ -138,7 +138,7 @@ def joins(work: Workload, order: Sequence[int]) -> dict[str, str]:
         task = work.tasks[index]
         dying = [r for r in task.reusable if last[r] == position and r not in work.exit]
         if dying:
-            taken[task.writes[0]] = max(dying, key=lambda r: float(work.sizes[r]))
+            taken[task.writes[0]] = max(dying, key=lambda r: plain(work.sizes[r]))
     return taken
 
 
@@ -178,7 +178,7 @@ def buffers(work: Workload, order: Sequence[int], joined: Mapping[str, str] | No
     ]
     for position, index in enumerate(order):
         task = work.tasks[index]
-        if float(task.scratch) > 0:
+        if plain(task.scratch) > 0:
             result.append(Buffer(f"{task.name}.scratch", position, position, task.scratch, SCRATCH_ALIGN))
     return tuple(result)
 
