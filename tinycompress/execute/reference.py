@@ -364,7 +364,9 @@ def _svdf(op: o.SVDF, inputs: list[Array], context: Context) -> list[Array]:
     y = context[op.outputs[0]]
     (m1, s1), (m2, s2) = qp.svdf_multipliers(x, feature, state, time, y, context.rounding)
     products = _centred(inputs[0], x, np.int64) @ feature.constant.astype(np.int64).T
-    newest = _finish(requantize(products, m1, s1, context.rounding), state)
+    # TFLM saturates before it adds the state's zero point and stores the low byte, so the sum may wrap.
+    saturated = np.clip(requantize(products, m1, s1, context.rounding), *integer_range(state.dtype))
+    newest = (saturated + state.quantization.tensor_zero_point).astype(state.dtype.numpy)
     memory = np.concatenate([inputs[1][:, :, 1:], newest[:, :, np.newaxis]], axis=2)
     filtered = (_centred(memory, state, np.int64) * time.constant.astype(np.int64)).sum(axis=2)
     sums = filtered.reshape(filtered.shape[0], -1, op.rank).sum(axis=2)

@@ -249,10 +249,16 @@ class GraphBuilder:
         return name
 
     def add(
-        self, op: FileOperator, cls: type[o.Op], inputs: tuple[str, ...], outputs: tuple[str, ...], **fields: Any
+        self,
+        op: FileOperator,
+        cls: type[o.Op],
+        inputs: tuple[str, ...],
+        outputs: tuple[str, ...],
+        role: str = "",
+        **fields: Any,
     ) -> None:
-        """Appends an IR operator made from the file's operator."""
-        name = self._op_names.unique(self.op_name(op))
+        """Appends an IR operator made from the file's operator; `role` names one of several made from the same."""
+        name = self._op_names.unique(f"{self.op_name(op)}_{role}" if role else self.op_name(op))
         source = source_name(self.file_tensor(op.outputs[0]).name) if op.outputs else ""
         self.ops.append(cls(name=name, inputs=inputs, outputs=outputs, source=(source,), **fields))
 

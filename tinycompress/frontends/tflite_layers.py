@@ -131,7 +131,7 @@ def _fully_connected(g: GraphBuilder, op: FileOperator) -> None:
         if int(np.prod(shape)) != features:
             raise unsupported(op, f"input {list(shape)} does not fit weights {list(weights.shape)}")
         flat = g.intermediate(op, x, (features,))
-        g.add(op, o.Reshape, (x,), (flat,), shape=(features,))
+        g.add(op, o.Reshape, (x,), (flat,), "flatten", shape=(features,))
         x = flat
     g.add(
         op,

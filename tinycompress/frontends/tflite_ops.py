@@ -131,9 +131,8 @@ def _split(g: GraphBuilder, op: FileOperator) -> None:
         begin = tuple(start if i == axis else 0 for i in range(len(shape)))
         start += part[axis]
         end = tuple(start if i == axis else size for i, size in enumerate(shape))
-        g.add(
-            op, o.Slice, (g.activation(x),), (g.output(op, position),), begin=begin, end=end, strides=(1,) * len(shape)
-        )
+        cut = {"begin": begin, "end": end, "strides": (1,) * len(shape)}
+        g.add(op, o.Slice, (g.activation(x),), (g.output(op, position),), f"part{position}", **cut)
     if start != shape[axis]:
         raise ModelError("TC-M206", f"its parts sum to {start} of {shape[axis]}", where=op.label())
 
@@ -187,7 +186,7 @@ def _add_slice(
     out = y if kept == g.tensors[y].shape else g.intermediate(op, y, kept)
     g.add(op, o.Slice, (x,), (out,), begin=tuple(begin[1:]), end=tuple(end[1:]), strides=tuple(strides[1:]))
     if out != y:
-        g.add(op, o.Reshape, (out,), (y,), shape=g.tensors[y].shape)
+        g.add(op, o.Reshape, (out,), (y,), "squeeze", shape=g.tensors[y].shape)
 
 
 def _softmax(g: GraphBuilder, op: FileOperator) -> None:
@@ -221,7 +220,7 @@ def _clamp(low: float | None, high: float | None) -> Converter:
         x, y = g.activation(op.inputs[0]), g.output(op)
         if integer and g.tensors[x].qparams != g.tensors[y].qparams:
             rescaled = g.intermediate(op, y, g.tensors[y].shape)
-            g.add(op, o.Quantize, (x,), (rescaled,))
+            g.add(op, o.Quantize, (x,), (rescaled,), "rescale")
             x = rescaled
         g.add(op, o.Clamp, (x,), (y,), activation=o.Activation(low, high))
 
