@@ -9,14 +9,53 @@
 
 #define TC_ALIGNED(bytes) __attribute__((aligned(bytes)))
 
+/* A tensor in the arena: row y lies at base + offset + y * row_bytes, or at base + 4 * words[y] when its rows are
+ * scattered. The base is the arena, or the state struct's member. */
+typedef struct {
+    int32_t offset;
+    int32_t row_bytes;
+    int32_t rows;
+    const uint16_t *words; /* NULL when the rows follow one another */
+} tc_tensor;
+
+/* Offset of row y from the base. */
+static inline int32_t tc_row_offset(const tc_tensor *t, int32_t y)
+{
+    return t->words != NULL ? 4 * (int32_t)t->words[y] : t->offset + y * t->row_bytes;
+}
+
+/* Pointers to rows first..first+count-1; rows outside the tensor are `padding`, which may be NULL. */
+static inline void tc_rows_in(const int8_t **rows, const void *base, const tc_tensor *t, int32_t first, int32_t count,
+                              const int8_t *padding)
+{
+    for (int32_t i = 0; i < count; ++i) {
+        const int32_t y = first + i;
+        rows[i] = y >= 0 && y < t->rows ? (const int8_t *)base + tc_row_offset(t, y) : padding;
+    }
+}
+
+/* Pointers to rows first..first+count-1, all inside the tensor. */
+static inline void tc_rows_out(int8_t **rows, void *base, const tc_tensor *t, int32_t first, int32_t count)
+{
+    for (int32_t i = 0; i < count; ++i) {
+        rows[i] = (int8_t *)base + tc_row_offset(t, first + i);
+    }
+}
+
+/* Rows of the step that begins at row `first`: `step`, or what is left of the tensor. */
+static inline int32_t tc_rows_left(const tc_tensor *t, int32_t first, int32_t step)
+{
+    return t->rows - first < step ? t->rows - first : step;
+}
+
 #ifdef TC_HOOKS
 #include "tc_hooks.h"
 
-/* Reports rows first..first+count-1 of traced tensor `tensor` as final. */
-static inline void tc_rows_done(int tensor, int32_t first, int8_t *const *rows, int32_t count, uint32_t bytes)
+/* Reports rows first..first+count-1 of traced tensor `number` as final. */
+static inline void tc_rows_done(int number, const tc_tensor *t, int32_t first, int8_t *const *rows, int32_t count)
 {
     for (int32_t i = 0; i < count; ++i) {
-        tc_row_done(tensor, (int)(first + i), rows[i], bytes);
+        tc_row_done(number, (int)(first + i), rows[i], (uint32_t)t->row_bytes);
     }
 }
 #else
@@ -25,57 +64,14 @@ static inline void tc_step_begin(int layer)
     (void)layer;
 }
 
-static inline void tc_rows_done(int tensor, int32_t first, int8_t *const *rows, int32_t count, uint32_t bytes)
+static inline void tc_rows_done(int number, const tc_tensor *t, int32_t first, int8_t *const *rows, int32_t count)
 {
-    (void)tensor;
+    (void)number;
+    (void)t;
     (void)first;
     (void)rows;
     (void)count;
-    (void)bytes;
 }
 #endif
-
-/* Rows of the next step: `step`, or what is left of `height` from row `first`. */
-static inline int32_t tc_rows_left(int32_t first, int32_t step, int32_t height)
-{
-    return height - first < step ? height - first : step;
-}
-
-/* Rows first..first+count-1 of a tensor whose `height` rows of `row_bytes` follow one another from `base`; rows outside
- * the tensor are `padding`, which may be NULL. */
-static inline void tc_rows_in(const int8_t **rows, const void *base, int32_t row_bytes, int32_t height, int32_t first,
-                              int32_t count, const int8_t *padding)
-{
-    for (int32_t i = 0; i < count; ++i) {
-        const int32_t y = first + i;
-        rows[i] = y >= 0 && y < height ? (const int8_t *)base + y * row_bytes : padding;
-    }
-}
-
-/* As tc_rows_in, for rows to be written; none lies outside the tensor. */
-static inline void tc_rows_out(int8_t **rows, void *base, int32_t row_bytes, int32_t first, int32_t count)
-{
-    for (int32_t i = 0; i < count; ++i) {
-        rows[i] = (int8_t *)base + (first + i) * row_bytes;
-    }
-}
-
-/* As tc_rows_in, for rows that lie anywhere in the arena: row y at word words[y], 4 bytes each. */
-static inline void tc_rows_in_table(const int8_t **rows, const uint8_t *arena, const uint16_t *words, int32_t height,
-                                    int32_t first, int32_t count, const int8_t *padding)
-{
-    for (int32_t i = 0; i < count; ++i) {
-        const int32_t y = first + i;
-        rows[i] = y >= 0 && y < height ? (const int8_t *)arena + 4 * (int32_t)words[y] : padding;
-    }
-}
-
-/* As tc_rows_out, for rows that lie anywhere in the arena. */
-static inline void tc_rows_out_table(int8_t **rows, uint8_t *arena, const uint16_t *words, int32_t first, int32_t count)
-{
-    for (int32_t i = 0; i < count; ++i) {
-        rows[i] = (int8_t *)arena + 4 * (int32_t)words[first + i];
-    }
-}
 
 #endif /* TC_ROWS_H */

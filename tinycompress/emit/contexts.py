@@ -70,13 +70,13 @@ class QuantizerContext:
 
 @dataclass(frozen=True)
 class TensorContext:
-    """An activation in the arena: `at` when its rows are contiguous, else `table` with the words of its rows."""
+    """An activation: the offset `at` of its first row; `table` holds the words of its rows if they are scattered."""
 
-    macro: str
+    name: str
     description: str
     rows: int
     row_bytes: int
-    at: int | None
+    at: int
     table: str | None
     words: str
 
@@ -95,10 +95,8 @@ class RowsContext:
     """One operand of a layer's step: which of its rows go into which pointer slots."""
 
     slots: str
-    table: str | None
     base: str
-    row_bytes: str
-    height: str
+    tensor: str
     first: str
     count: str
     padding: str = "NULL"
@@ -123,8 +121,9 @@ class LayerContext:
     rows_expression: str | None
     n_rows: str
     is_stepped: bool
-    height: str
+    output: str
     step: int
+    advance: str
     reads: tuple[RowsContext, ...]
     writes: tuple[RowsContext, ...]
     scratch: str
@@ -153,6 +152,7 @@ class HeaderContext:
     inputs: tuple[IoContext, ...]
     outputs: tuple[IoContext, ...]
     states: tuple[StateContext, ...]
+    state_argument: str
     quantizers: tuple[QuantizerContext, ...]
     has_run: bool
 

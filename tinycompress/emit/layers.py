@@ -14,7 +14,10 @@ from tinycompress.plan.rows import RowWindow, row_windows, tensor_rows
 
 @dataclass(frozen=True)
 class Naming:
-    """C names of a generated library, by what they stand for; every one is unique in the file."""
+    """C names of a generated library, by what they stand for; every one is unique in the file.
+
+    Tensors, functions, parameters, arrays, tables and padding carry the prefix; members of the state struct do not.
+    """
 
     prefix: str
     tensors: Mapping[str, str]
@@ -29,16 +32,6 @@ class Naming:
     @property
     def macro(self) -> str:
         return self.prefix.upper()
-
-    def at(self, tensor: str) -> str:
-        """The constant that holds the arena offset of a contiguous tensor."""
-        return f"{self.macro}_AT_{self.tensors[tensor].upper()}"
-
-    def row_bytes(self, tensor: str) -> str:
-        return f"{self.macro}_ROW_BYTES_{self.tensors[tensor].upper()}"
-
-    def rows(self, tensor: str) -> str:
-        return f"{self.macro}_ROWS_{self.tensors[tensor].upper()}"
 
 
 def _affine(factor: int, variable: str, offset: int) -> str:
@@ -70,7 +63,7 @@ class LayerWriter:
         is_ragged = is_stepped and height % step != 0
         n = "n" if is_ragged else str(step if is_stepped else height)
         y = "y" if is_stepped else ""
-        rows = naming.rows(op.outputs[0])
+        output = naming.tensors[op.outputs[0]]
         reads, in_slots = self._reads(layer, y, n)
         writes, out_slots = self._writes(layer, y, n)
         uses_state = any(self.plan.placements[w.tensor].in_state for w in row_windows(op, graph, layer.kernel))
@@ -92,11 +85,12 @@ class LayerWriter:
             kernel=layer.kernel.function,
             in_slots=in_slots,
             out_slots=out_slots,
-            rows_expression=f"tc_rows_left(y, {step}, {rows})" if is_ragged else None,
+            rows_expression=f"tc_rows_left(&{output}, y, {step})" if is_ragged else None,
             n_rows=n,
             is_stepped=is_stepped,
-            height=rows,
+            output=output,
             step=step,
+            advance="++y" if step == 1 else f"y += {step}",
             reads=reads,
             writes=writes,
             scratch=f"arena + {naming.scratch[layer.index]}" if layer.scratch_bytes else "NULL",
@@ -134,13 +128,10 @@ class LayerWriter:
         output_rows = tensor_rows(self.plan.graph.tensors[layer.op.outputs[0]])
         if layer.kernel.needs_zero_row and window.pads(output_rows, tensor_rows(tensor)):
             padding = naming.padding[tensor.quantization.tensor_zero_point]
-        base = f"state->{naming.states[name]}" if placement.in_state else f"arena + {self._base(name)}"
         return RowsContext(
             slots=slots,
-            table=naming.tables.get(name),
-            base=base,
-            row_bytes=naming.row_bytes(name),
-            height=naming.rows(name),
+            base=f"state->{naming.states[name]}" if placement.in_state else "arena",
+            tensor=naming.tensors[name],
             first="0" if fixed else _affine(window.stride, y, window.offset),
             count=count,
             padding=padding,
@@ -155,10 +146,8 @@ class LayerWriter:
             contexts.append(
                 RowsContext(
                     slots=slot if not used else f"out + {used}",
-                    table=self.naming.tables.get(name),
-                    base=f"arena + {self._base(name)}",
-                    row_bytes=self.naming.row_bytes(name),
-                    height=self.naming.rows(name),
+                    base="arena",
+                    tensor=self.naming.tensors[name],
                     first=y or "0",
                     count=count,
                     trace=self.trace[name],
@@ -166,6 +155,3 @@ class LayerWriter:
             )
             used += height if layer.kernel.whole_input else layer.rows_per_step
         return tuple(contexts), used
-
-    def _base(self, tensor: str) -> str:
-        return "" if tensor in self.naming.tables else self.naming.at(tensor)

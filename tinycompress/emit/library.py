@@ -20,7 +20,7 @@ from tinycompress.emit.contexts import (
 )
 from tinycompress.emit.describe import input_notes, operator_text, shape_text, tensor_text
 from tinycompress.emit.layers import LayerWriter, Naming
-from tinycompress.emit.names import Names, prefix_for
+from tinycompress.emit.names import Names, comment_text, prefix_for
 from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir.fixedpoint import integer_range
 from tinycompress.ir.graph import GraphInput, Rounding
@@ -38,7 +38,6 @@ def name_library(plan: Plan, prefix: str | None = None) -> Naming:
     """C names for everything in the plan. Only the names depend on the user's strings."""
     prefix = prefix or prefix_for(plan.graph.name)
     files = Names((*_RESERVED, *(f"quantize_{i}" for i in plan.graph.input_names)))
-    tensors = Names()
     functions: dict[int, str] = {}
     params: dict[int, str] = {}
     arrays: dict[tuple[int, str], str] = {}
@@ -48,18 +47,18 @@ def name_library(plan: Plan, prefix: str | None = None) -> Naming:
         params[layer.index] = f"{prefix}_{files.fresh(f'{stem}_params')}"
         for array in layer.packed.arrays:
             arrays[layer.index, array.field] = f"{prefix}_{files.fresh(f'{stem}_{array.field}')}"
-    named = {name: tensors.fresh(name) for name in plan.placements}
+    stems = {name: files.fresh(name) for name in plan.placements}
     scattered = [n for n, p in plan.placements.items() if not p.is_contiguous]
     fills = {fill: f"{'n' if fill < 0 else ''}{abs(fill)}" for fill, _ in plan.padding_rows}
     members = Names()
     scratch = Names()
     return Naming(
         prefix=prefix,
-        tensors=named,
+        tensors={name: f"{prefix}_{stem}" for name, stem in stems.items()},
         functions=functions,
         params=params,
         arrays=arrays,
-        tables={n: f"{prefix}_{files.fresh(f'{named[n]}_words')}" for n in scattered},
+        tables={n: f"{prefix}_{files.fresh(f'{stems[n]}_words')}" for n in scattered},
         states={s.read: members.fresh(s.read) for s in plan.graph.states},
         padding={fill: f"{prefix}_{files.fresh(f'padding_{text}')}" for fill, text in fills.items()},
         scratch={
@@ -76,7 +75,9 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
     layers = tuple(writer.context(layer) for layer in plan.layers)
     inputs, outputs = _ios(plan, naming)
     peak = plan.layers[plan.peak_layer] if plan.layers else None
-    tensors = tuple(_tensor(plan, naming, name) for name in plan.placements)
+    used = {r.tensor for layer in layers for r in (*layer.reads, *layer.writes)}
+    used |= {naming.tensors[state.write] for state in plan.graph.states}
+    tensors = tuple(_tensor(plan, naming, n) for n in plan.placements if naming.tensors[n] in used)
     program = () if plan.schedule == "layers" else _program(plan)
     return ModelContext(
         prefix=naming.prefix,
@@ -85,13 +86,12 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         layer_count=len(plan.layers),
         arena_bytes=plan.arena_bytes,
         arena_align=ARENA_ALIGN,
-        arena_note=f"peak working set, at layer {peak.index} ({naming.functions[peak.index]})"
-        if peak
-        else "in and out",
+        arena_note=f"peak working set, at layer {peak.index} ({comment_text(peak.op.name)})" if peak else "in and out",
         state_bytes=plan.state_bytes,
         inputs=inputs,
         outputs=outputs,
         states=_states(plan, naming),
+        state_argument=f" {naming.prefix}_state *state," if plan.graph.states else "",
         quantizers=tuple(_quantizers(plan, inputs)),
         has_run=len(inputs) == len(outputs) == 1 and not plan.graph.states,
         is_single_rounding=plan.graph.rounding is Rounding.SINGLE,
@@ -121,16 +121,15 @@ def _bound_note(plan: Plan) -> str:
 def _tensor(plan: Plan, naming: Naming, name: str) -> TensorContext:
     placement = plan.placements[name]
     table = naming.tables.get(name)
-    tensor = plan.graph.tensors[name]
-    description = f"{tensor.source or name} {shape_text(tensor)}"
+    description = f"{name} {shape_text(plan.graph.tensors[name])}"
     if placement.view_of:
         description += f", the bytes of {placement.view_of}"
     return TensorContext(
-        macro=naming.tensors[name].upper(),
+        name=naming.tensors[name],
         description=description,
         rows=len(placement.offsets),
         row_bytes=placement.row_bytes,
-        at=None if table or placement.in_state else placement.offsets[0],
+        at=placement.offsets[0],
         table=table,
         words=wrapped(f"{offset // 4}u" for offset in placement.offsets) if table else "",
     )
@@ -161,13 +160,13 @@ def _arena_table(plan: Plan, naming: Naming) -> tuple[str, ...]:
         if placement.in_state:
             continue
         layer = producers.get(name)
-        what = f"{naming.functions[layer.index]}: {operator_text(layer.op, plan.graph)}" if layer else "input"
+        what = f"{layer.op.name}: {operator_text(layer.op, plan.graph)}" if layer else "input"
         if placement.view_of:
             what = f"view of {placement.view_of}"
         shape = shape_text(plan.graph.tensors[name])
         where = f"{placement.offsets[0]:7}" if placement.is_contiguous else "   rows"
         size = placement.row_bytes * len(placement.offsets)
-        text = f" {where} {size:7}   {f'{begin}..{end}':8}  {naming.tensors[name]} {shape}  {what}"
+        text = f" {where} {size:7}   {f'{begin}..{end}':8}  {name} {shape}  {what}"
         rows.append((placement.offsets[0], 0, text))
     for layer in plan.layers:
         if layer.scratch_bytes:
@@ -233,7 +232,7 @@ def _states(plan: Plan, naming: Naming) -> tuple[StateContext, ...]:
                 elements=tensor.elements,
                 description=tensor_text(tensor),
                 initial=initial,
-                write_at=naming.at(state.write),
+                write_at=f"{naming.tensors[state.write]}.offset",
             )
         )
     return tuple(states)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 
-_KEYWORDS = frozenset(
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_KEYWORDS = _set(
     "alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const consteval "
     "constexpr constinit const_cast continue co_await co_return co_yield decltype default delete do double "
     "dynamic_cast else enum explicit export extern false float for friend goto if inline int long main mutable "
     "namespace new noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast "
     "requires restrict return short signed sizeof static static_assert static_cast struct switch template this "
     "thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while "
-    "xor xor_eq linux unix near far errno null int8_t int16_t int32_t uint8_t uint16_t uint32_t size_t".split()  # noqa: SIM905
+    "xor xor_eq linux unix near far errno null int8_t int16_t int32_t uint8_t uint16_t uint32_t size_t"
 )
-_HEADERS = frozenset(
+_HEADERS = _set(
     "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic "
     "stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar arm_acle memory new queue "
-    "stack vector map set list array tuple".split()  # noqa: SIM905
+    "stack vector map set list array tuple"
 )
 MAX_IDENTIFIER = 40
 MAX_COMMENT = 160
@@ -36,7 +41,7 @@ def identifier(text: str, fallback: str = "t") -> str:
 
 
 def prefix_for(model: str) -> str:
-    """The prefix of everything a model exports, lower case; never a standard header's name nor the library's own `tc`."""
+    """The prefix of all a model exports, lower case; never a standard header's name nor the library's own `tc`."""
     name = identifier(model.lower(), "model")
     if name in _HEADERS or name.split("_")[0] in ("tc", "std"):
         name = f"model_{name}"
