@@ -18,6 +18,8 @@ from tinycompress.errors import ConfigError
 
 T = TypeVar("T")
 
+DSP_CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -125,6 +127,11 @@ class Board:
     calibration: Calibration | None = None
     hidden: bool = False
     path: Path = Path()
+
+    @property
+    def has_dsp(self) -> bool:
+        """Whether the core has the Armv7E-M / Armv8-M DSP extension (SMLAD and the like)."""
+        return self.core in DSP_CORES
 
     @property
     def ram(self) -> tuple[Memory, ...]:

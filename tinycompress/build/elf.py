@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
-
-_LIBRARY = ".tc_library_"
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,18 @@ def _section_sizes(path: Path) -> dict[str, int]:
 def library_sizes(path: Path) -> Sizes:
     """What the generated library alone contributes to the linked firmware (unused functions are already dropped)."""
     sizes = _section_sizes(path)
-    return Sizes(*(sizes.get(_LIBRARY + part, 0) for part in ("code", "rodata", "data", "bss")))
+    marks = symbols(path)
+    data, bss = (
+        marks[f"tc_library_{part}_end"].address - marks[f"tc_library_{part}_start"].address for part in ("data", "bss")
+    )
+    return Sizes(sizes.get(".tc_library_code", 0), sizes.get(".tc_library_rodata", 0), data, bss)
 
 
 def firmware_sizes(path: Path) -> Sizes:
-    """The whole firmware: library, protocol, port, buffers and stack. Its constants outside the library count as code."""
+    """The whole firmware: library, protocol, port, buffers, stack. Constants outside the library count as code."""
     sizes = _section_sizes(path)
-    data = sizes.get(_LIBRARY + "data", 0) + sizes.get(".data", 0)
-    rodata = sizes.get(_LIBRARY + "rodata", 0)
-    ram = (_LIBRARY + "bss", ".bss", ".tc_stack", ".tc_arena", ".tc_state", ".tc_io")
-    bss = sum(sizes.get(name, 0) for name in ram)
+    data, rodata = sizes.get(".data", 0), sizes.get(".tc_library_rodata", 0)
+    bss = sum(sizes.get(name, 0) for name in (".bss", ".tc_stack", ".tc_arena", ".tc_state", ".tc_io"))
     return Sizes(sum(sizes.values()) - data - rodata - bss, rodata, data, bss)
 
 
@@ -65,7 +66,7 @@ def symbols(path: Path) -> dict[str, Symbol]:
     """Functions and objects by name; of local symbols with one name, the first."""
     found: dict[str, Symbol] = {}
     with path.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
+        table: Any = ELFFile(file).get_section_by_name(".symtab")
         for entry in table.iter_symbols():
             kind = entry["st_info"]["type"]
             if kind in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE") and entry.name and not entry.name.startswith("$"):

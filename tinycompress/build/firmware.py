@@ -13,12 +13,14 @@ import jinja2
 
 from tinycompress import assets
 from tinycompress.boards import Board
-from tinycompress.build import elf, stack
+from tinycompress.build import stack
 from tinycompress.build.binding import Binding
+from tinycompress.build.elf import Sizes, firmware_sizes, flash_image, library_sizes
 from tinycompress.build.placement import Placement, place
 from tinycompress.build.toolchain import Toolchain, target_toolchain
 from tinycompress.errors import ToolchainError
 
+STACK_RESERVE_BYTES = 1024  # what the firmware itself has on the stack when it calls the library
 _SOURCES = ("startup.c", "main.c", "frame.c", "fault.c", "measure.c", "model.c", "runtime.c")
 
 
@@ -46,8 +48,8 @@ class Firmware:
     has_hooks: bool
     compiler: str
     flags: tuple[str, ...]
-    library_sizes: elf.Sizes
-    firmware_sizes: elf.Sizes
+    library_sizes: Sizes
+    firmware_sizes: Sizes
     stack: stack.StackBound
 
     @property
@@ -83,7 +85,7 @@ def build_firmware(
     has_hooks = profile or trace
     defines = ("TC_HOOKS=1",) if has_hooks else ()
     firmware = assets.directory("firmware")
-    library_includes = (program_dir, firmware) if has_hooks else (program_dir,)
+    library_includes: tuple[Path, ...] = (program_dir, firmware) if has_hooks else (program_dir,)
     jobs = [(s, out_dir / "lib" / f"{s.stem}.o", library_includes) for s in sources]
     port = sorted((firmware / "ports" / board.port).glob("*.c"))
     for source in (*(firmware / name for name in _SOURCES), *port):
@@ -99,7 +101,15 @@ def build_firmware(
     target = out_dir / "firmware.elf"
     chain.link([*objects, out_dir / "fw" / "build_id.o"], out_dir / "firmware.ld", target)
     binary = out_dir / "firmware.bin"
-    binary.write_bytes(elf.flash_image(target))
+    binary.write_bytes(flash_image(target))
+    depth = stack.bound(target, f"{binding.prefix}_invoke", out_dir)
+    if depth.bytes is not None and depth.bytes + STACK_RESERVE_BYTES > board.stack_bytes:
+        raise ToolchainError(
+            "TC-T111",
+            f"{binding.prefix}_invoke needs {depth.bytes} B of stack ({' -> '.join(depth.path)}) and the firmware "
+            f"{STACK_RESERVE_BYTES} B; board {board.id!r} has {board.stack_bytes} B",
+            fix="raise stack_bytes in the board file",
+        )
     return Firmware(
         elf=target,
         bin=binary,
@@ -109,9 +119,9 @@ def build_firmware(
         has_hooks=has_hooks,
         compiler=chain.version,
         flags=chain.flags,
-        library_sizes=elf.library_sizes(target),
-        firmware_sizes=elf.firmware_sizes(target),
-        stack=stack.bound(target, f"{binding.prefix}_invoke", out_dir),
+        library_sizes=library_sizes(target),
+        firmware_sizes=firmware_sizes(target),
+        stack=depth,
     )
 
 

@@ -21,7 +21,17 @@ from tinycompress.errors import ToolchainError
 
 COMPILE_TIMEOUT_S = 300
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror")
-COMMON_FLAGS = ("-std=c11", "-O2", "-ffreestanding", "-ffunction-sections", "-fdata-sections", *WARNINGS)
+COMMON_FLAGS = (
+    "-std=c11",
+    "-O2",
+    "-g0",
+    "-ffreestanding",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    *WARNINGS,
+)
 TOOLCHAINS = ("zig", "gcc")
 
 _ZIG_CPUS = {("cortex-m7", "fpv5-sp-d16"): "cortex_m7+fp_armv8d16sp"}
@@ -55,7 +65,7 @@ class Toolchain:
         """Link objects of one directory. Raises ToolchainError TC-T104, or TC-T105 when a memory overflows."""
         names = [str(path.relative_to(target.parent)) for path in objects]
         command = [*self.command, *self.cpu_flags, *self.link_flags, "-nostdlib", "-Wl,--gc-sections"]
-        command += ["-Wl,-T," + script.name, *names, "-o", target.name]
+        command += ["-Wl,-e,tc_reset", "-Wl,-T," + script.name, *names, "-o", target.name]
         run_compiler(command, target.parent, code="TC-T104", what=f"{target.name} does not link with {self.name}")
 
 

@@ -56,7 +56,7 @@ def emulate(
     try:
         yield url
     except BaseException as error:
-        verdict = _stop(process)
+        verdict = _stop(process, grace_s=0.5)
         if verdict is not None and isinstance(error, DeviceError):
             raise verdict from error
         raise
@@ -83,21 +83,25 @@ def _start_unicorn(firmware: Firmware, board: Board, tcp: bool, entry: str) -> t
     )
     line = _first_line(process)
     if not line.startswith('{"port"'):
-        raise _stop(process, line) or DeviceError("TC-D332", "the emulator did not start")
+        raise _stop(process, line, grace_s=START_TIMEOUT_S) or DeviceError("TC-D332", "the emulator did not start")
     return process, str(json.loads(line)["port"])
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
-    stream: IO[str] | None = process.stdout
-    if stream is None or not select.select([stream], [], [], START_TIMEOUT_S)[0]:
+    if process.stdout is None or not _is_readable(process.stdout):
         return ""
-    return stream.readline()
+    return process.stdout.readline()
 
 
-def _stop(process: subprocess.Popen[str], line: str = "") -> DeviceError | None:
-    """End the process. Returns what it had to say when it had ended by itself."""
+def _is_readable(*streams: IO[str] | None) -> bool:
+    """Whether one of the pipes has something to say within the time a start may take."""
+    return bool(select.select([s for s in streams if s is not None], [], [], START_TIMEOUT_S)[0])
+
+
+def _stop(process: subprocess.Popen[str], line: str = "", grace_s: float = 0.0) -> DeviceError | None:
+    """End the process. Returns what it had to say when it ended by itself, at most `grace_s` from now."""
     try:
-        status = process.wait(timeout=0.3 if process.poll() is None else 0)
+        status = process.wait(timeout=grace_s)
     except subprocess.TimeoutExpired:
         status = None
         process.terminate()
@@ -128,8 +132,8 @@ def _start_qemu(firmware: Firmware, board: Board, _tcp: bool, _entry: str) -> tu
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    if not select.select([process.stderr, process.stdout], [], [], START_TIMEOUT_S)[0] or process.poll() is not None:
-        raise _stop(process) or DeviceError("TC-D332", "QEMU did not start")
+    if not _is_readable(process.stderr, process.stdout) or process.poll() is not None:
+        raise _stop(process, grace_s=0.5) or DeviceError("TC-D332", "QEMU did not start")
     return process, f"socket://127.0.0.1:{number}"
 
 

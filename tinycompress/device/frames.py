@@ -22,7 +22,7 @@ class Frame:
     payload: bytes
 
 
-class BadFrame(ValueError):  # noqa: N818 - an event on the line, not a failure of the program
+class BadFrame(ValueError):
     """Bytes between two zeros that are not a frame. `is_crc` tells a damaged frame from bytes that never were one."""
 
     def __init__(self, reason: str, *, is_crc: bool) -> None:
@@ -35,7 +35,7 @@ def encode(frame: Frame) -> bytes:
     if len(frame.payload) > PAYLOAD_MAX:
         raise ValueError(f"payload of {len(frame.payload)} B; the limit is {PAYLOAD_MAX} B")
     body = bytes((frame.type, frame.seq)) + frame.payload
-    return END + cobs.encode(body + struct.pack("<I", zlib.crc32(body))) + END
+    return b"".join((END, cobs.encode(body + struct.pack("<I", zlib.crc32(body))), END))
 
 
 def decode(data: bytes) -> Frame:

@@ -14,7 +14,7 @@ from typing import Protocol
 import serial
 
 from tinycompress.device import messages
-from tinycompress.device.frames import END, BadFrame, Frame, Splitter, encode
+from tinycompress.device.frames import END, PAYLOAD_MAX, BadFrame, Frame, Splitter, encode
 from tinycompress.device.messages import Msg, Refusal
 from tinycompress.errors import DeviceError, FrameError, LinkTimeout, PortError, TargetFault
 
@@ -114,7 +114,7 @@ class Link:
         self._seq = self._seq % 255 + 1  # 0 is the target's own
         wire = encode(Frame(msg, self._seq, payload))
         exchange = _Exchange(msg, self._seq)
-        transfer_s = (len(wire) + messages.PAYLOAD_MAX) * BITS_PER_BYTE / self.baud
+        transfer_s = (len(wire) + PAYLOAD_MAX) * BITS_PER_BYTE / self.baud
         start = self._clock()
         while self._clock() - start < timeout_s + transfer_s:
             self._write(wire)

@@ -58,7 +58,7 @@ class Flag(IntFlag):
     STATE = 2
 
 
-class BadMessage(ValueError):  # noqa: N818 - as BadFrame
+class BadMessage(ValueError):
     """A valid frame whose payload does not have the layout its type demands."""
 
 

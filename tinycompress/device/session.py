@@ -162,9 +162,7 @@ class Session:
         cycles: list[int] = []
         while len(cycles) < n:
             count = min(messages.INVOKE_MAX, n - len(cycles))
-            payload = self._link.request(
-                Msg.INVOKE, messages.encode_invoke(count), timeout_s=INVOKE_TIMEOUT_S * count
-            )
+            payload = self._link.request(Msg.INVOKE, messages.encode_invoke(count), timeout_s=INVOKE_TIMEOUT_S * count)
             status, some = _decoded(messages.decode_invoke, payload)
             _check_status(status)
             cycles += some
@@ -175,9 +173,7 @@ class Session:
         self._need_hooks()
         cycles: list[int] = []
         while len(cycles) < self.hello.layer_count:
-            payload = self._link.request(
-                Msg.PROFILE, messages.encode_profile(len(cycles)), timeout_s=INVOKE_TIMEOUT_S
-            )
+            payload = self._link.request(Msg.PROFILE, messages.encode_profile(len(cycles)), timeout_s=INVOKE_TIMEOUT_S)
             status, first, some = _decoded(messages.decode_profile, payload)
             _check_status(status)
             if first != len(cycles) or not some:

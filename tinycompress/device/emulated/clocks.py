@@ -212,7 +212,7 @@ class Clocks:
         if self._r.cr >> 24 & 1 or self._pll.is_on:
             raise RuleBrokenError("TC-D302", "PLLCFGR is written while the PLL is on")
         m, n, q = value & 63, value >> 6 & 511, value >> 24 & 15
-        if not (2 <= m and 50 <= n <= 432 and 2 <= q and value >> 29 & 1):
+        if not (m >= 2 and 50 <= n <= 432 and q >= 2 and value >> 29 & 1):
             raise RuleBrokenError("TC-D302", f"PLLCFGR = {value:#010x}: M {m}, N {n}, Q {q}, bit 29 {value >> 29 & 1}")
         self._r.pllcfgr = value
         vco_in, vco, out = self._pll_hz()

@@ -7,13 +7,11 @@ firmware's HardFault handler as on the chip.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import unicorn
-from unicorn import arm_const
 
 from tinycompress.boards import Board
 from tinycompress.build import elf
@@ -21,6 +19,9 @@ from tinycompress.device.emulated.clocks import FLASH, PWR, RCC, Clocks
 from tinycompress.device.emulated.core import Core
 from tinycompress.device.emulated.rules import RuleBrokenError
 from tinycompress.device.emulated.uart import GPIO, GPIO_PORTS, Gpio, Usart
+
+unicorn: Any = importlib.import_module("unicorn")  # has no type hints for what is used here
+arm_const: Any = importlib.import_module("unicorn.arm_const")
 
 _PERIPHERALS, _PERIPHERALS_BYTES = 0x40000000, 0x80000
 _SYSTEM, _SYSTEM_BYTES = 0xE0000000, 0x100000
@@ -59,7 +60,7 @@ class Machine:
         self._is_in_fault = False
         self._bad_address: int | None = None
 
-        self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        self._uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M7)
         self._flash = bytearray(b"\xff" * flash.bytes)
         for address, data in elf.segments(firmware):
@@ -196,7 +197,7 @@ class Machine:
             if self.uart.is_idle:
                 return
 
-    def _enter_fault(self, error: unicorn.UcError) -> None:
+    def _enter_fault(self, error: Any) -> None:
         """Push an exception frame and go to HardFault, as the core does for every fault while none is enabled."""
         if self._is_in_fault:
             raise LockupError(f"{error} in the fault handler at {self._pc:#010x}")

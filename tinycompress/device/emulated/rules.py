@@ -4,7 +4,7 @@ from __future__ import annotations
 
 RULES: dict[str, str] = {
     "TC-D301": "a peripheral is used only after its clock is enabled in RCC and the enable bit was read back",
-    "TC-D302": "PLLCFGR is written only while the PLL is off and stopped, with M 2..63, N 50..432, Q 2..15, bit 29 kept",
+    "TC-D302": "PLLCFGR is written only while the PLL is stopped, with M 2..63, N 50..432, Q 2..15, bit 29 kept",
     "TC-D303": "the PLL's input is 1..2 MHz, its VCO 100..432 MHz, its output at most 216 MHz",
     "TC-D304": "an oscillator or PLL is ready before it is used, and is not switched off while it is in use",
     "TC-D305": "HSEBYP changes only while HSE is off and fits the board's oscillator",
