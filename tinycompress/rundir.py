@@ -82,6 +82,11 @@ class RunDir:
         if stored_key(final) == key:
             self.reused.append(name)
             return final
+        return self.remake(name, make, key)
+
+    def remake(self, name: str, make: Callable[[Path], None], key: str = "") -> Path:
+        """The folder of stage `name`, made anew whatever is there; for stages that take less time than a check."""
+        final = self.path / name
         scratch = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-", dir=self.path))
         scratch.chmod(0o755)
         try:

@@ -15,4 +15,6 @@ EXPLAIN = {
     "TC-D190": "No board was found and --emulate was not given. Connect the board's ST-LINK USB, name the port with --port, or run the same firmware in the emulator with --emulate.",
     "TC-V101": "The target computed other bytes than the integer reference. The message names the first tensor, byte and values. This is a bug of the tool or of the toolchain; nothing else may depend on this build.",
     "TC-Q101": "The accuracy of the integer model is below the floor that was asked for (budget.min_accuracy). Give the network more budget, more training, or quantization-aware training.",
+    "TC-B110": "The firmware executes more instructions than budget.instructions allows. The message names the layer with the most; compress to the budget, or choose a board without one.",
+    "TC-B111": "The latency (p95 when measured, the upper end of the estimate's band otherwise) is above budget.latency_ms. Calibrate on a board to narrow the band, or compress to the budget.",
 }

@@ -1,0 +1,147 @@
+"""The deploy stage: from a planned network to a report, on a board or in an emulator."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinycompress.compress.task import Task
+from tinycompress.data import Dataset
+from tinycompress.errors import BudgetError, MismatchError, QualityError
+from tinycompress.execute.float_reference import run as run_float
+from tinycompress.ir.fixedpoint import dequantize_values
+from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.inputs import integer_inputs, real_inputs
+from tinycompress.ir.tensor import Array
+from tinycompress.pipeline.measuring import TargetRun, reference_outputs, run_on_target
+from tinycompress.pipeline.reporting import build_report
+from tinycompress.pipeline.target import Target
+from tinycompress.report import model as m
+
+if TYPE_CHECKING:
+    from tinycompress.pipeline.stages import Pipeline
+
+FLOAT_BATCH = 128
+
+
+def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> m.Report:
+    """Build, run, compare, score and report; see `Pipeline.deploy`."""
+    firmware = pipeline.firmware(target)
+    hooked = pipeline.firmware(target, hooks=True)
+    graph, dataset = pipeline.quantized, pipeline.dataset
+    scored = dataset if inputs is None and pipeline.config.deploy.accuracy_samples else None
+    samples = _scored_samples(pipeline, scored) if scored else pipeline.samples(inputs)
+    run = run_on_target(
+        pipeline.program,
+        firmware,
+        hooked,
+        target,
+        samples,
+        inferences=pipeline.config.deploy.inferences,
+        progress=pipeline.progress,
+    )
+    if outputs is not None:
+        write_outputs(outputs, run.outputs)
+    accuracy = _accuracy(pipeline, dataset, run if scored else None) if dataset is not None else None
+    report = build_report(
+        pipeline.plan,
+        firmware,
+        run,
+        target,
+        imported=pipeline.imported,
+        seed=pipeline.config.seed,
+        dataset_sha256=dataset.sha256 if dataset else None,
+        accuracy=accuracy,
+    )
+    m.save(report, pipeline.run.path / "report.json")
+    _judge(report, pipeline, graph)
+    return report
+
+
+def _scored_samples(pipeline: Pipeline, dataset: Dataset) -> dict[str, Array]:
+    count = pipeline.config.deploy.accuracy_samples
+    return {pipeline.quantized.input_names[0]: integer_inputs(dataset.test.inputs[:count], pipeline.quantized)}
+
+
+def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
+    """The target's outputs as an npz file, by rename."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    np.savez(scratch, **outputs)  # type: ignore[arg-type]
+    os.replace(scratch, path)
+
+
+def _accuracy(pipeline: Pipeline, dataset: Dataset, run: TargetRun | None) -> m.Accuracy:
+    """The task's metric on the test split: float network, integer reference, and the target where it ran them."""
+    section = pipeline.config.task
+    task = Task.of(dataset, section.kind, section.loss, section.metric)
+    test = dataset.test
+    graph, output = pipeline.quantized, pipeline.quantized.outputs[0]
+    count = pipeline.config.deploy.accuracy_samples or len(test)
+    test = test.take(np.arange(min(count, len(test))))
+    pipeline.progress("score", f"{task.metric_name} on {len(test)} test samples")
+    integers = {graph.input_names[0]: integer_inputs(test.inputs, graph)}
+    real = real_inputs(test.inputs, graph)
+
+    def score(values: Array) -> float:
+        return task.score(dequantize_values(values, graph.tensors[output].quantization), test, real)
+
+    floating = pipeline.compressed
+    return m.Accuracy(
+        metric=task.metric_name,
+        samples=len(test),
+        float=None if isinstance(floating, QuantGraph) else task.score(_float_outputs(floating, real), test, real),
+        int8=score(reference_outputs(graph, integers)[output]),
+        device=score(run.outputs[output]) if run is not None else None,
+    )
+
+
+def _float_outputs(graph: Graph, inputs: Array) -> Array:
+    name = graph.input_names[0]
+    parts = [
+        np.asarray(run_float(graph, {name: inputs[i : i + FLOAT_BATCH]}, keep_tensors=False).outputs[graph.outputs[0]])
+        for i in range(0, len(inputs), FLOAT_BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def _judge(report: m.Report, pipeline: Pipeline, graph: QuantGraph) -> None:
+    """Raise for differing bytes, then for missed instruction and latency budgets, then for the accuracy floor."""
+    first = report.validation.first_divergence
+    if first is not None:
+        source = graph.tensors[first.tensor].source or first.tensor
+        raise MismatchError(
+            "TC-V101",
+            f"{report.validation.mismatching_bytes} bytes differ; first in tensor {first.tensor!r} at byte {first.byte}"
+            f" of sample {first.sample}: expected {first.expected}, got {first.actual}",
+            where=f"layer {first.layer} ({source})",
+        )
+    budget = pipeline.config.budget
+    if budget.instructions is not None and report.counted and report.counted.instructions > budget.instructions:
+        over = report.counted.instructions - budget.instructions
+        worst = max(report.layers, key=lambda layer: layer.instructions or 0)
+        raise BudgetError(
+            "TC-B110",
+            f"{report.counted.instructions:,} instructions, {over:,} over the budget",
+            where=f"most in layer {worst.index} {worst.name}",
+        )
+    latency = _latency_upper(report)
+    if budget.latency_ms is not None and latency is not None and latency > budget.latency_ms:
+        raise BudgetError("TC-B111", f"latency up to {latency:.2f} ms, the budget is {budget.latency_ms:.2f} ms")
+    floor = budget.min_accuracy
+    if floor is not None and report.accuracy is not None and report.accuracy.int8 < floor:
+        raise QualityError(
+            "TC-Q101",
+            f"{report.accuracy.metric} of the integer network is {report.accuracy.int8:.4f}, the floor is {floor:.4f}",
+            fix="allow a larger network, train longer, or fine-tune with quantization in the loop",
+        )
+
+
+def _latency_upper(report: m.Report) -> float | None:
+    if report.measured is not None:
+        return report.measured.p95_ms
+    if report.estimated is not None:
+        return report.estimated.latency_ms * (1 + report.estimated.error)
+    return None

@@ -1,0 +1,66 @@
+"""From what the user names to a graph: a file, a stored graph, or a Python factory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinycompress.config import ModelSection
+from tinycompress.errors import ConfigError, UnsafeModelError
+from tinycompress.ir import store
+from tinycompress.ir.graph import Graph, QuantGraph
+
+FILE_SUFFIXES = (".onnx", ".tflite")
+
+
+def load_model(section: ModelSection) -> Graph | QuantGraph:
+    """The network that `section` names.
+
+    ConfigError TC-C105 when it is nothing we can open; UnsafeModelError TC-M600 for a .pt2 file without `trust`;
+    otherwise what the front end raises.
+    """
+    source = section.source or ""
+    path = Path(source)
+    if path.is_dir():
+        return store.load(path / "graph" if (path / "graph" / "graph.json").exists() else path)
+    if path.suffix in FILE_SUFFIXES and path.exists():
+        from tinycompress.frontends import load_file
+
+        return load_file(path)
+    if path.suffix == ".pt2":
+        return _load_exported_program(path, trust=section.trust)
+    if ":" in source:
+        return _load_factory(section)
+    kind = "does not exist" if not path.exists() else "is not a model file"
+    raise ConfigError(
+        "TC-C105",
+        f"{source!r} {kind}",
+        fix="give a .onnx or .tflite file, a stored graph, or a Python factory pkg.mod:name or file.py:name",
+    )
+
+
+def _load_exported_program(path: Path, *, trust: bool) -> Graph:
+    if not trust:
+        raise UnsafeModelError(
+            "TC-M600",
+            f"{path.name}: reading a .pt2 file can run code from it",
+            where=str(path),
+            fix="name the Python factory instead, or add --trust-model if you made the file yourself",
+        )
+    from tinycompress.frontends.torch_export import import_exported_program
+
+    return import_exported_program(path)
+
+
+def _load_factory(section: ModelSection) -> Graph:
+    from tinycompress.frontends.factory import load_module
+    from tinycompress.frontends.torch_export import import_module
+
+    assert section.source is not None
+    module = load_module(section.source, section.weights)
+    shape = section.input_shape or getattr(module, "input_shape", None)
+    if shape is None:
+        raise ConfigError(
+            "TC-C104", f"the input shape of {section.source} is not known", fix="give --input-shape, e.g. 1,28,28"
+        )
+    name = section.name or section.source.rpartition(":")[2]
+    return import_module(module, tuple(shape), name=name)

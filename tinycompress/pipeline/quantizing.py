@@ -1,0 +1,104 @@
+"""The quantize stage: calibration data from the user, PTQ, then the integer graph's own passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tinycompress.config import Config
+from tinycompress.data import Dataset, load_data
+from tinycompress.errors import ConfigError
+from tinycompress.ir.graph import Graph, QuantGraph, Rounding
+from tinycompress.ir.inputs import real_inputs
+from tinycompress.ir.tensor import Array
+from tinycompress.ir.verify import to_quant_graph
+
+RANDOM = "random"
+RANDOM_NOTE = "calibrated on random data: sizes and counts are right, accuracy is not"
+
+
+def quantize_for_deployment(graph: Graph | QuantGraph, config: Config, dataset: Dataset | None) -> QuantGraph:
+    """`graph` as the integer network that is deployed: as it is, or calibrated and quantized when it is float."""
+    from tinycompress.passes import prepare_for_deployment, prepare_for_quantization
+
+    rounding = Rounding(config.quantize.rounding)
+    if isinstance(graph, QuantGraph):
+        return prepare_for_deployment(to_quant_graph(graph, rounding))
+    from tinycompress.quantize.ptq import quantize
+
+    batch, note = calibration_inputs(graph, config, dataset)
+    quantized = quantize(
+        prepare_for_quantization(graph),
+        batch,
+        weights=config.quantize.weights,
+        activations=config.quantize.activations,
+        rounding=rounding,
+    )
+    deployed = prepare_for_deployment(quantized)
+    return _noted(deployed, note) if note else deployed
+
+
+def _noted(graph: QuantGraph, note: str) -> QuantGraph:
+    from dataclasses import replace
+
+    return replace(graph, notes=(*graph.notes, note))
+
+
+def calibration_inputs(graph: Graph, config: Config, dataset: Dataset | None) -> tuple[tuple[Array, ...], str | None]:
+    """One float32 batch per graph input, and a note when they are random.
+
+    Order: --calibration, else the data set's training split; ConfigError TC-C106 when there is neither.
+    """
+    count, source = config.data.calibration_samples, config.data.calibration
+    if source == RANDOM:
+        rng = np.random.default_rng(config.seed)
+        shapes = [graph.tensors[name].shape for name in graph.input_names]
+        return tuple(rng.standard_normal((count, *s)).astype(np.float32) for s in shapes), RANDOM_NOTE
+    if source is not None:
+        arrays = read_inputs(Path(source), graph) if Path(source).suffix == ".npz" else _from_data(source, config)
+    elif dataset is not None:
+        arrays = (dataset.train.inputs,)
+    else:
+        raise ConfigError(
+            "TC-C106",
+            "a float model needs calibration data to become int8",
+            fix="give --calibration FILE.npz or --data; `--calibration random` goes on without (marked in the report)",
+        )
+    chosen = [a[_spread(len(a), count)] for a in arrays]
+    return tuple(real_inputs(a, graph, i) for i, a in enumerate(chosen)), None
+
+
+def _from_data(source: str, config: Config) -> tuple[Array, ...]:
+    return (load_data(source, seed=config.seed).train.inputs,)
+
+
+def _spread(available: int, wanted: int) -> Array:
+    """Indices of `wanted` samples spread evenly over `available`."""
+    return np.unique(np.linspace(0, available - 1, min(wanted, available)).round().astype(np.int64))
+
+
+def read_inputs(path: Path, graph: Graph) -> tuple[Array, ...]:
+    """One array per graph input from an npz file: by the input's name, else in the file's order, else `x`."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as error:
+        raise ConfigError("TC-C107", f"cannot read inputs: {error}", where=str(path)) from None
+    names = graph.input_names
+    sources = [graph.tensors[n].source for n in names]
+    for keys in (names, sources, [f"x{i}" for i in range(len(names))]):
+        if all(k in arrays for k in keys):
+            return tuple(arrays[k] for k in keys)
+    if len(names) == 1:
+        for key in ("x", "x_train", "inputs"):
+            if key in arrays:
+                return (arrays[key],)
+        if len(arrays) == 1:
+            return tuple(arrays.values())
+    raise ConfigError(
+        "TC-C107",
+        f"the file has {', '.join(arrays) or 'no arrays'}; the model takes {', '.join(names)}",
+        where=str(path),
+        fix="name the arrays after the model's inputs",
+    )

@@ -1,0 +1,41 @@
+"""Which inputs the target is compared on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tinycompress.config import Config
+from tinycompress.data import Dataset
+from tinycompress.ir.fixedpoint import integer_range
+from tinycompress.ir.graph import QuantGraph
+from tinycompress.ir.inputs import integer_inputs
+from tinycompress.ir.tensor import Array
+from tinycompress.pipeline.quantizing import read_inputs
+
+
+def integer_samples(
+    graph: QuantGraph, config: Config, dataset: Dataset | None, inputs: Path | None = None
+) -> dict[str, Array]:
+    """`config.deploy.samples` integer inputs by name `(n, …)`: from a file (then all of it), the test split, or noise.
+
+    Noise is uniform over the integer range by seed; its first two samples are the smallest and the largest value.
+    """
+    names = graph.input_names
+    if inputs is not None:
+        arrays = read_inputs(inputs, graph)
+        return {n: integer_inputs(a, graph, i) for i, (n, a) in enumerate(zip(names, arrays, strict=True))}
+    count = config.deploy.samples
+    if dataset is not None and len(names) == 1:
+        return {names[0]: integer_inputs(dataset.test.inputs[:count], graph)}
+    rng = np.random.default_rng(config.seed)
+    samples = {}
+    for name in names:
+        tensor = graph.tensors[name]
+        low, high = integer_range(tensor.dtype)
+        noise = rng.integers(low, high, (count, *tensor.shape), endpoint=True).astype(tensor.dtype.numpy)
+        for index, value in enumerate((low, high)[:count]):
+            noise[index] = value
+        samples[name] = noise
+    return samples

@@ -1,0 +1,223 @@
+"""The stages in order: import, compress, quantize, generate, build, run. Artifacts and resume, no stage logic.
+
+Each stage is a property: asking for one makes (or reuses) those before it. Keys chain, so a changed setting redoes
+exactly the stages that depend on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tinycompress import __version__
+from tinycompress.config import Config, config_json
+from tinycompress.errors import ConfigError
+from tinycompress.rundir import RunDir, digest, file_digest
+
+if TYPE_CHECKING:
+    from tinycompress.boards import Board
+    from tinycompress.build import Firmware
+    from tinycompress.data import Dataset
+    from tinycompress.emit import Program
+    from tinycompress.ir.graph import Graph, QuantGraph
+    from tinycompress.ir.tensor import Array
+    from tinycompress.pipeline.target import Target
+    from tinycompress.plan.model import Plan
+    from tinycompress.report.model import Report
+
+DEFAULT_BOARD = "stm32f746"
+
+
+class Progress(Protocol):
+    """What a stage says while it works; `fraction` of the stage in 0…1 where it is known."""
+
+    def __call__(self, stage: str, text: str, fraction: float | None = None) -> None: ...
+
+
+def silent(stage: str, text: str, fraction: float | None = None) -> None:
+    """Progress that goes nowhere."""
+
+
+class Pipeline:
+    """One run: a configuration, its directory, and the stages."""
+
+    def __init__(self, config: Config, run: RunDir, progress: Progress = silent) -> None:
+        self.config = config
+        self.run = run
+        self.progress = progress
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls, config: Config, run: Path | None = None, *, fresh: bool = False, progress: Progress = silent
+    ) -> Iterator[Pipeline]:
+        """A pipeline over the locked directory `run` (default ``runs/<model>-<key>``, the key over all settings)."""
+        path = run or Path("runs") / f"{_model_label(config)}-{digest(config_json(config), __version__)[:10]}"
+        with RunDir.open(path, fresh=fresh) as directory:
+            yield cls(config, directory, progress)
+
+    @functools.cached_property
+    def board(self) -> Board:
+        """The board of the run."""
+        from tinycompress.boards import board
+
+        return board(self.config.board or DEFAULT_BOARD)
+
+    @functools.cached_property
+    def dataset(self) -> Dataset | None:
+        """The user's data, when a source is given."""
+        from tinycompress.data import load_data
+
+        source = self.config.data.source
+        return None if source is None else load_data(source, seed=self.config.seed)
+
+    # -- import ------------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _import_key(self) -> str:
+        source = self.config.model.source
+        if source is None:
+            raise ConfigError("TC-C105", "no model was named", fix="give MODEL, or [model] source in the recipe")
+        parts: list[Any] = [__version__, config_json(self.config)["model"]]
+        for name in (source.partition(":")[0], self.config.model.weights):
+            path = Path(name) if name else None
+            if path is not None and path.is_file():
+                parts.append(file_digest(path))
+            elif path is not None and (path / "graph.json").is_file():
+                parts += [file_digest(path / "graph.json"), file_digest(path / "tensors.npz")]
+        return digest(*parts)
+
+    @functools.cached_property
+    def imported(self) -> Graph | QuantGraph:
+        """The network as it was brought."""
+        from tinycompress.ir.store import load, save
+        from tinycompress.pipeline.loading import load_model
+
+        def make(folder: Path) -> None:
+            self.progress("import", self.config.model.source or "")
+            save(load_model(self.config.model), folder / "graph")
+
+        return load(self.run.stage("import", self._import_key, make) / "graph")
+
+    # -- compress ----------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _compress_key(self) -> str:
+        if self.config.compress is None:
+            return self._import_key
+        settings = config_json(self.config)
+        relevant = {k: settings[k] for k in ("compress", "budget", "data", "task", "seed", "board")}
+        return digest(self._import_key, relevant, self.dataset.sha256 if self.dataset else None)
+
+    @functools.cached_property
+    def compressed(self) -> Graph | QuantGraph:
+        """The network after compression; the imported one when the recipe has no [compress]."""
+        from tinycompress.ir.store import load
+
+        if self.config.compress is None:
+            return self.imported
+        from tinycompress.pipeline.compressing import compress_stage
+
+        def make(folder: Path) -> None:
+            compress_stage(self, folder, self.run.work("compress", self._compress_key))
+
+        return load(self.run.stage("compress", self._compress_key, make) / "graph")
+
+    # -- quantize ----------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _quantize_key(self) -> str:
+        settings = config_json(self.config)
+        relevant = {k: settings[k] for k in ("quantize", "data", "seed")}
+        return digest(self._compress_key, relevant, self.dataset.sha256 if self.dataset else None)
+
+    @functools.cached_property
+    def quantized(self) -> QuantGraph:
+        """The integer network that is deployed."""
+        from tinycompress.ir.graph import QuantGraph
+        from tinycompress.ir.store import load, save
+        from tinycompress.pipeline.quantizing import quantize_for_deployment
+
+        def make(folder: Path) -> None:
+            self.progress("quantize", self.config.model.source or "")
+            save(quantize_for_deployment(self.compressed, self.config, self.dataset), folder / "graph")
+
+        graph = load(self.run.stage("quantize", self._quantize_key, make) / "graph")
+        assert isinstance(graph, QuantGraph)
+        return graph
+
+    # -- plan and generate -------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """The checked plan for the board."""
+        from tinycompress.plan import plan
+        from tinycompress.units import parse_bytes
+
+        graph, board, budget = self.quantized, self.board, self.config.budget
+        self.progress("plan", f"{graph.name} for {board.id}")
+        ram, flash = budget.ram_bytes, budget.flash_bytes
+        return plan(
+            graph,
+            has_dsp=board.has_dsp,
+            ram_bytes=board.ram_bytes - board.stack_bytes if ram is None else parse_bytes(ram),
+            flash_bytes=board.flash_bytes if flash is None else parse_bytes(flash),
+            board=board.id if ram is None and flash is None else "the budget",
+        )
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The generated C, in the run directory's `program`."""
+        from tinycompress.emit import generate
+
+        made: list[Program] = []
+
+        def make(folder: Path) -> None:
+            self.progress("generate", f"C of {self.quantized.name}")
+            made.append(generate(self.plan, folder))
+
+        folder = self.run.remake("program", make)
+        return replace(made[0], directory=folder)
+
+    def firmware(self, target: Target, *, hooks: bool = False) -> Firmware:
+        """The measuring firmware around the program, in the run directory; with `hooks` it profiles and traces."""
+        from tinycompress.pipeline.measuring import build_for
+
+        made: list[Firmware] = []
+        name = "firmware-hooks" if hooks else "firmware"
+        program, board = self.program, target.firmware_board(self.board)
+
+        def make(folder: Path) -> None:
+            self.progress("build", f"{name} for {board.id} with {self.config.build.toolchain}")
+            made.append(build_for(program, board, self.config.build.toolchain, folder / "out", hooks=hooks))
+
+        folder = self.run.remake(name, make) / "out"
+        return replace(made[0], elf=folder / made[0].elf.name, bin=folder / made[0].bin.name)
+
+    # -- run ---------------------------------------------------------------------------------------------------------
+
+    def samples(self, inputs: Path | None = None) -> dict[str, Array]:
+        """Integer inputs by name to compare on: --inputs, else the test split, else seeded noise and extremes."""
+        from tinycompress.pipeline.sampling import integer_samples
+
+        return integer_samples(self.quantized, self.config, self.dataset, inputs)
+
+    def deploy(self, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> Report:
+        """Everything: build, flash or emulate, run, compare, score, report.
+
+        MismatchError TC-V101 when a byte differs, QualityError TC-Q101 below the accuracy floor; the report is written
+        first in both cases.
+        """
+        from tinycompress.pipeline.deploying import deploy
+
+        return deploy(self, target, inputs=inputs, outputs=outputs)
+
+
+def _model_label(config: Config) -> str:
+    source = config.model.source or "model"
+    stem = source.rpartition(":")[2] if ":" in source else Path(source).stem
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem)[:40] or "model"

@@ -1,0 +1,61 @@
+"""What runs the firmware: a board on a serial port, or an emulator behind the same protocol."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tinycompress import device
+from tinycompress.boards import Board, board
+from tinycompress.build import Firmware
+from tinycompress.device import Session
+from tinycompress.errors import DeviceError
+
+QEMU_BOARD = "mps2-an500"
+FAST_BAUD = 921_600
+
+
+@dataclass(frozen=True)
+class Target:
+    """`emulate` runs the firmware in `engine`; otherwise it is flashed and spoken to over `port` (found when None)."""
+
+    emulate: bool = False
+    engine: str = "unicorn"
+    port: str | None = None
+
+    def firmware_board(self, wanted: Board) -> Board:
+        """The board the firmware is built for: the wanted one, or QEMU's own Cortex-M7 machine."""
+        return board(QEMU_BOARD) if self.emulate and self.engine == "qemu" else wanted
+
+    @property
+    def name(self) -> str:
+        """What stands in reports: the emulator's name, or ``board``."""
+        return self.engine if self.emulate else "board"
+
+    @contextlib.contextmanager
+    def session(self, firmware: Firmware) -> Iterator[Session]:
+        """Flash or start `firmware` and talk to it.
+
+        DeviceError TC-D190 when there is no board and `emulate` is not set; else what the probe, port and link raise.
+        """
+        if self.emulate:
+            with (
+                device.emulate(firmware, firmware.board, self.engine) as url,
+                device.open_session(url, firmware.identity) as session,
+            ):
+                yield session
+            return
+        from tinycompress.device import flash
+
+        port = self.port or flash.find_port(firmware.board)
+        if port is None:
+            raise DeviceError(
+                "TC-D190",
+                f"no board {firmware.board.id!r} was found",
+                fix="connect its ST-LINK USB, name the port with --port, or run the same firmware with --emulate",
+            )
+        flash.flash(firmware)
+        with device.open_session(port, firmware.identity, baud=FAST_BAUD) as session:
+            session.check_clock(firmware.board.clock_hz)
+            yield session
