@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "tc_math.h"
+
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__thumb2__)
 #define TC_HAS_DSP 1
 #else
@@ -51,12 +53,6 @@ TC_INLINE int32_t tc_high_lane(int32_t word)
 TC_INLINE int32_t tc_lanes(int32_t low, int32_t high)
 {
     return (int32_t)(((uint32_t)low & 0xffffu) | ((uint32_t)high << 16));
-}
-
-/* Sum modulo 2^32: accumulators may wrap on the way, their final value is proved to fit. */
-TC_INLINE int32_t tc_add_wrap(int32_t a, int32_t b)
-{
-    return (int32_t)((uint32_t)a + (uint32_t)b);
 }
 
 /* Bytes 0 and 2 of `word`, sign-extended into the two lanes. */
