@@ -12,6 +12,7 @@ from torch import nn
 
 from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.execute import float_reference
+from tinycompress.execute.torch_module import GraphModule
 from tinycompress.frontends.torch_export import import_module
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
@@ -76,7 +77,22 @@ def check(module: nn.Module, *shapes: tuple[int, ...], seed: int = 0) -> Graph:
             wanted = expected.numpy()[0]
             got = from_internal(result.outputs[name], wanted.shape)
             np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=2e-5)
+        check_trainable_form(form, fed, [result.outputs[name] for name in form.outputs])
     return graph
+
+
+def check_trainable_form(graph: Graph, fed: dict[str, np.ndarray], expected: list[np.ndarray]) -> None:
+    """The graph as a module computes the same, and gives the same constants back."""
+    module = GraphModule(graph).eval()
+    with torch.no_grad():
+        found = module(*[torch.tensor(fed[i.tensor])[None] for i in graph.inputs])
+    for got, wanted in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
+        np.testing.assert_allclose(got.numpy()[0], wanted, rtol=1e-4, atol=2e-5)
+    back = module.to_graph()
+    assert back.ops == graph.ops
+    for name, tensor in graph.tensors.items():
+        if tensor.is_constant:
+            np.testing.assert_array_equal(back.tensor(name).constant, tensor.constant)
 
 
 def kinds(graph: Graph) -> Counter[str]:
