@@ -109,7 +109,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Board:
-    """A board as its TOML file, at `path`, describes it. Sizes in bytes, clocks in Hz."""
+    """A board as its TOML file describes it. Sizes in bytes, clocks in Hz."""
 
     id: str
     name: str
@@ -126,7 +126,6 @@ class Board:
     flash: FlashRunner | None = None
     calibration: Calibration | None = None
     hidden: bool = False
-    path: Path = Path()
 
     @property
     def has_dsp(self) -> bool:
@@ -174,16 +173,21 @@ def board(name: str) -> Board:
             table = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("TC-C202", f"the board file cannot be read: {error}", where=str(path)) from error
-    return _parse(table, path)
+    return parse({**table, "id": path.stem}, path)
 
 
-def _parse(table: dict[str, Any], path: Path) -> Board:
+def parse(table: dict[str, Any], path: Path) -> Board:
+    """The board that `table` (of a TOML file, or `dataclasses.asdict` of a Board) describes; `path` is for errors.
+
+    Raises ConfigError TC-C203 to TC-C205.
+    """
+    table = {key: value for key, value in table.items() if value is not None}
     uart = table.get("uart")
     if isinstance(uart, dict) and "tx" in uart:
         pin_keys = {f.name for f in fields(UartPins)}
         table["uart"] = {k: v for k, v in uart.items() if k not in pin_keys}
         table["uart"]["pins"] = {k: v for k, v in uart.items() if k in pin_keys}
-    result = _build(Board, {**table, "id": path.stem, "path": path}, path.name, path)
+    result = _build(Board, table, path.name, path)
     _check(result, path)
     return result
 
@@ -206,14 +210,16 @@ def _build(cls: type[T], table: dict[str, Any], place: str, path: Path) -> T:
 
 def _value(hint: Any, value: Any, place: str, path: Path) -> Any:
     if get_origin(hint) in (Union, types.UnionType):
+        if value is None:
+            return None
         hint = next(a for a in get_args(hint) if a is not type(None))
-    if get_origin(hint) is tuple and isinstance(value, list):
+    if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
         return tuple(_value(get_args(hint)[0], item, place, path) for item in value)
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__") and isinstance(value, dict):
         return _build(hint, value, place, path)
     if hint is float and type(value) is int:
         return float(value)
-    if isinstance(hint, type) and (type(value) is hint or isinstance(value, Path)):
+    if isinstance(hint, type) and type(value) is hint:
         return value
     expected = getattr(hint, "__name__", str(hint))
     raise ConfigError("TC-C204", f"{place} must be {expected}, not {value!r}", where=str(path))

@@ -1,6 +1,6 @@
 """Runs a firmware in an emulator of its own process and offers its serial port.
 
-``python -m tinycompress.device.emulator --board FILE --elf FILE --hook FILE`` is that process for Unicorn: it prints
+``python -m tinycompress.device.emulator --board JSON --elf FILE --hook FILE`` is that process for Unicorn: it prints
 one JSON line with the port (a pty, or with ``--tcp`` a loopback socket) and ends with another when the firmware breaks
 a rule of the chip. QEMU is its own program.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -68,7 +69,7 @@ def emulate(
 def _start_unicorn(firmware: Firmware, board: Board, tcp: bool, entry: str) -> tuple[subprocess.Popen[str], str]:
     if importlib.util.find_spec("unicorn") is None:
         raise DeviceError("TC-D330", "unicorn is not installed", fix="pip install 'tinycompress[emulator]'")
-    command = [sys.executable, "-m", "tinycompress.device.emulator", "--board", str(board.path)]
+    command = [sys.executable, "-m", "tinycompress.device.emulator", "--board", json.dumps(dataclasses.asdict(board))]
     command += ["--elf", str(firmware.elf), "--hook", str(_block_counter()), "--entry", entry]
     command += ["--tcp"] if tcp else []
     package_parent = str(Path(boards.__file__).parent.parent)
@@ -209,7 +210,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tcp", action="store_true")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    machine = Machine(boards.board(options.board), options.elf, options.hook, options.entry)
+    board = boards.parse(json.loads(options.board), Path("--board"))
+    machine = Machine(board, options.elf, options.hook, options.entry)
     try:
         _serve(machine, options.tcp)
     except RuleBrokenError as broken:
