@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tinycompress.cost.scalar import Scalar
+from tinycompress.cost.scalar import Scalar, plain
 from tinycompress.cost.working_set import Workload, peak
 
 STATE_BUDGET = 200_000
@@ -24,7 +24,7 @@ class Order:
 
     @property
     def is_optimal(self) -> bool:
-        return float(self.peak) == float(self.lower_bound)
+        return plain(self.peak) == plain(self.lower_bound)
 
 
 class _Search:
@@ -40,8 +40,8 @@ class _Search:
                 self.readers[name] |= 1 << i
                 if name in producer:
                     self.needs[i] |= 1 << producer[name]
-        self.size = {name: float(size) for name, size in work.sizes.items()}
-        self.scratch = [float(task.scratch) for task in work.tasks]
+        self.size = {name: plain(size) for name, size in work.sizes.items()}
+        self.scratch = [plain(task.scratch) for task in work.tasks]
         self.all = (1 << len(work.tasks)) - 1
         self.start = sum(self.size[n] for n in work.entry)
 
@@ -126,7 +126,7 @@ def best_order(work: Workload, budget: int = STATE_BUDGET) -> Order:
         found = peak(work, order)
         return Order(order, found, found, "exact")
     greedy = _greedy(search)
-    method, chosen = min((("as given", given), ("greedy", greedy)), key=lambda c: float(peak(work, c[1])))
+    method, chosen = min((("as given", given), ("greedy", greedy)), key=lambda c: plain(peak(work, c[1])))
     return Order(chosen, peak(work, chosen), int(bound), method)
 
 

@@ -125,8 +125,7 @@ class LayerWriter:
         tensor = self.plan.graph.tensors[name]
         fixed = window.whole or window.shared
         padding = "NULL"
-        output_rows = tensor_rows(self.plan.graph.tensors[layer.op.outputs[0]])
-        if layer.kernel.needs_zero_row and window.pads(output_rows, tensor_rows(tensor)):
+        if layer.kernel.needs_zero_row and window.pads:
             padding = naming.padding[tensor.quantization.tensor_zero_point]
         return RowsContext(
             slots=slots,

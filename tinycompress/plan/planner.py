@@ -134,11 +134,10 @@ def padding_rows(choices: Sequence[Choice], graph: QuantGraph) -> tuple[tuple[in
     for choice in choices:
         if not choice.kernel.needs_zero_row:
             continue
-        height = tensor_rows(graph.tensors[choice.op.outputs[0]])
         for window in row_windows(choice.op, graph, choice.kernel):
-            tensor = graph.tensors[window.tensor]
-            if not window.pads(height, tensor_rows(tensor)):
+            if not window.pads:
                 continue
+            tensor = graph.tensors[window.tensor]
             fill = tensor.quantization.tensor_zero_point
             if tensor.dtype.itemsize > 1 and fill != 0:
                 raise UnsupportedOpError(

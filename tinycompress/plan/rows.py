@@ -1,14 +1,13 @@
-"""Which input rows an output row needs: the row meaning of every operator, for kernels that work row by row."""
+"""Which rows of which operand a kernel call reads: the row meaning of operators under a kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
+from tinycompress.ir.rows import ROW_WINDOWS, reads_padding
 from tinycompress.ir.shapes import row_count, row_elements, window_rows
 from tinycompress.ir.tensor import Tensor
 from tinycompress.kernels.catalogue import KernelVariant
@@ -28,7 +27,8 @@ class RowSpan:
 class RowWindow:
     """Row meaning of one input: output rows first … first+n−1 need rows first·stride + offset … , `reach` for the last.
 
-    A `shared` input is the same single row for every output row (a broadcast operand); a `whole` one is read entirely.
+    With `pads`, some of these rows lie outside the input. A `shared` input is the same single row for every output row
+    (a broadcast operand); a `whole` one is read entirely.
     """
 
     index: int
@@ -38,6 +38,7 @@ class RowWindow:
     reach: int = 1
     shared: bool = False
     whole: bool = False
+    pads: bool = False
 
     def span(self, first: int, count: int, height: int) -> RowSpan:
         """The rows that output rows first … first+count−1 need, of an input with `height` rows."""
@@ -47,12 +48,6 @@ class RowWindow:
             return RowSpan(self.index, self.tensor, 0, 1)
         start, stop = window_rows(first, count, self.reach, self.stride, 1, -self.offset)
         return RowSpan(self.index, self.tensor, start, stop)
-
-    def pads(self, output_rows: int, height: int) -> bool:
-        """True when some output row reads above row 0 or below the last row."""
-        if self.whole or self.shared:
-            return False
-        return self.offset < 0 or self.span(output_rows - 1, 1, height).stop > height
 
 
 def row_bytes(tensor: Tensor) -> int:
@@ -64,66 +59,6 @@ def tensor_rows(tensor: Tensor) -> int:
     """Number of rows of an activation."""
     return row_count(tensor.shape)
 
-
-WindowFacts = tuple[int, int, int]
-"""(stride, offset, reach) along rows."""
-
-
-def _reach(kernel: int, dilation: int) -> int:
-    return (kernel - 1) * dilation + 1
-
-
-def _conv2d(op: o.Conv2D, graph: Graph) -> WindowFacts:
-    return op.stride[0], -op.padding[0], _reach(graph.tensors[op.weights].shape[1], op.dilation[0])
-
-
-def _depthwise(op: o.DepthwiseConv2D, graph: Graph) -> WindowFacts:
-    return op.stride[0], -op.padding[0], _reach(graph.tensors[op.weights].shape[0], op.dilation[0])
-
-
-def _pool(op: o.AveragePool2D | o.MaxPool2D, graph: Graph) -> WindowFacts:
-    return op.stride[0], -op.padding[0], op.kernel[0]
-
-
-def _same_row(op: o.Op, graph: Graph) -> WindowFacts:
-    return 1, 0, 1
-
-
-def _pad(op: o.Pad, graph: Graph) -> WindowFacts:
-    return 1, -op.amounts[0][0] if len(op.amounts) > 1 else 0, 1
-
-
-def _slice(op: o.Slice, graph: Graph) -> WindowFacts:
-    return (op.strides[0], op.begin[0], 1) if len(op.begin) > 1 else (1, 0, 1)
-
-
-ROW_WINDOWS: dict[type[o.Op], Callable[[Any, Graph], WindowFacts]] = {
-    o.Conv2D: _conv2d,
-    o.DepthwiseConv2D: _depthwise,
-    o.AveragePool2D: _pool,
-    o.MaxPool2D: _pool,
-    o.Pad: _pad,
-    o.Slice: _slice,
-    **dict.fromkeys(
-        (
-            o.FullyConnected,
-            o.Add,
-            o.Sub,
-            o.Mul,
-            o.Maximum,
-            o.Minimum,
-            o.Concat,
-            o.Softmax,
-            o.LogSoftmax,
-            o.Clamp,
-            o.PReLU,
-            o.Table,
-            o.Quantize,
-        ),
-        _same_row,
-    ),
-}
-"""Operators that a kernel may run row by row; the others need a kernel that takes the whole input."""
 
 BROADCASTING = (o.Add, o.Sub, o.Mul, o.Maximum, o.Minimum)
 
@@ -146,5 +81,5 @@ def row_windows(op: o.Op, graph: Graph, kernel: KernelVariant) -> tuple[RowWindo
     windows = []
     for index, name in inputs:
         shared = isinstance(op, BROADCASTING) and height > 1 and tensor_rows(graph.tensors[name]) == 1
-        windows.append(RowWindow(index, name, stride, offset, reach, shared))
+        windows.append(RowWindow(index, name, stride, offset, reach, shared, pads=reads_padding(op, graph)))
     return tuple(windows)
