@@ -113,7 +113,7 @@ def _cast(array: Array, tensor: Tensor) -> Array:
             "TC-M401",
             f"input {tensor.name!r} is {array.dtype}, the graph takes {tensor.dtype.value}",
             where=tensor.name,
-            fix="quantize real values with the input's scale and zero point first (execute.reference.quantize_inputs)",
+            fix="quantize real values with the input's scale and zero point first (ir.inputs.integer_inputs)",
         )
     return array.astype(tensor.dtype.numpy)
 

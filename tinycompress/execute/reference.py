@@ -30,7 +30,6 @@ from tinycompress.ir.fixedpoint import (
     activation_range,
     convolution_multipliers,
     integer_range,
-    quantize_values,
     requantize,
 )
 from tinycompress.ir.graph import QuantGraph, Rounding
@@ -82,11 +81,6 @@ def execute(op: o.Op, inputs: Sequence[Array], context: Context) -> list[Array]:
     if function is None:
         raise UnsupportedOpError("TC-M402", f"{op.kind} has no integer meaning", where=op.name)
     return function(op, list(inputs), context)
-
-
-def quantize_inputs(graph: QuantGraph, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Real-valued inputs (already preprocessed) as the graph's integers."""
-    return {n: quantize_values(v, graph.tensors[n].quantization, graph.tensors[n].dtype) for n, v in inputs.items()}
 
 
 # Shared steps
