@@ -36,4 +36,8 @@ EXPLAIN = {
         "Part of the model has no int8 form here: activations whose scale is fixed by their kernel (softmax, log-softmax) meet "
         "where one scale is needed, or a recurrent operator is still float. The message names the operators and the way out."
     ),
+    "TC-M415": (
+        "Accuracy is the share of samples whose largest output is the label, so the graph needs exactly one output and the data "
+        "one label per sample, at least one. Use another metric, or evaluate the outputs of `predict` yourself."
+    ),
 }

@@ -163,38 +163,47 @@ def _shrunk(low: float, high: float) -> Iterator[Range]:
 class Entropy(Histogram):
     """The range whose 128-level version loses least information: minimal Kullback-Leibler divergence.
 
-    Candidates keep the occupied bins nearest zero and put the outliers into their last bins.
+    Candidates shrink the range and put outliers into its last bins. The bin that holds exact zeros is left out: int8
+    represents 0 exactly, and after a ReLU its spike would outweigh everything else.
     """
 
     def range(self) -> Range:
         low, high = super().range()
         centres = self.centres
+        counts = np.where(np.abs(centres) <= (self.high - self.low) / centres.size, 0.0, self.counts)
         best, best_divergence = (low, high), np.inf
         for candidate in _shrunk(low, high):
             inside = (centres >= candidate[0]) & (centres <= candidate[1])
             if np.count_nonzero(inside) < ENTROPY_LEVELS:
                 break
-            divergence = _divergence(self.counts, inside)
+            divergence = _divergence(counts, inside)
             if divergence < best_divergence:
                 best, best_divergence = candidate, divergence
         return best
 
 
 def _divergence(counts: Array, inside: Array) -> float:
-    """KL(P ‖ Q): P the counts with outliers in the edge bins, Q the inside merged into 128 levels and spread again."""
+    """KL(P ‖ Q): P the counts with outliers in the edge bins, Q the inside merged into 128 levels and spread again.
+
+    Less the part that is expected from counting noise alone, (occupied bins − levels) / 2N, so that few samples don't
+    make every range look worse the more bins it merges.
+    """
     kept = np.flatnonzero(inside)
     reference = counts[kept].copy()
     reference[0] += counts[: kept[0]].sum()
     reference[-1] += counts[kept[-1] + 1 :].sum()
+    total = reference.sum()
+    if total == 0.0:
+        return 0.0
     level = np.arange(kept.size) * ENTROPY_LEVELS // kept.size
     occupied = counts[kept] > 0
     sums = np.bincount(level, weights=counts[kept], minlength=ENTROPY_LEVELS)
     shares = np.bincount(level, weights=occupied.astype(np.float64), minlength=ENTROPY_LEVELS)
     spread = np.where(occupied, sums[level] / np.maximum(shares[level], 1.0), 0.0)
-    p = reference / reference.sum()
-    q = spread / max(spread.sum(), 1.0)
+    p, q = reference / total, spread / max(spread.sum(), 1.0)
     used = p > 0
-    return float((p[used] * np.log(p[used] / np.maximum(q[used], 1e-12))).sum())
+    noise = (np.count_nonzero(occupied) - np.count_nonzero(shares)) / (2.0 * total)
+    return float((p[used] * np.log(p[used] / np.maximum(q[used], 1e-12))).sum()) - float(noise)
 
 
 OBSERVERS: dict[str, Callable[[int], Observer]] = {

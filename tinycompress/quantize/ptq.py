@@ -13,6 +13,7 @@ from tinycompress.passes import prepare_for_quantization
 from tinycompress.quantize import constants
 from tinycompress.quantize.bias_correction import corrected_biases
 from tinycompress.quantize.calibrate import Calibration, calibration_inputs, observe
+from tinycompress.quantize.equalize import equalize
 from tinycompress.quantize.ranges import WeightScales, weight_scales
 from tinycompress.quantize.sharing import activation_parameters
 
@@ -39,19 +40,23 @@ def quantize(
     per_channel: bool = True,
     per_channel_fc: bool = True,
     bias_correction: bool = False,
+    equalization: bool = False,
 ) -> QuantGraph:
     """`graph` in int8: activations asymmetric per tensor, weights symmetric per output channel, biases int32.
 
     `graph` is folded first (`passes.prepare_for_quantization`). `calibration` is real-valued, after the user's
     preprocessing, `(n, *shape)` per input, channels last; 100 to 500 training samples are enough. `weights` is "mse" or
     "minmax"; `activations` is "percentile" (99.99 %), "minmax", "ema", "mse" or "entropy"; graph inputs and outputs
-    always use minmax. `bias_correction` shifts biases by the mean error that quantization brings to each channel.
+    always use minmax. `bias_correction` shifts biases by the mean error that quantization brings to each channel;
+    `equalization` balances the ranges of neighbouring layers first.
 
     Raises ModelError TC-M403 (operators that do not fold), TC-M410 (unknown method), TC-M411, M412 (calibration), M413
     (activations not finite), UnsupportedOpError TC-M414.
     """
     graph = prepare_for_quantization(graph)
     require_quantizable(graph)
+    if equalization:
+        graph = equalize(graph)
     settings = WeightSettings(weight_scales(weights), per_channel, per_channel_fc)
     inputs = calibration_inputs(graph, calibration)
     ranges = observe(graph, inputs, activations)
