@@ -66,9 +66,52 @@ def conv2d(
     return Case(name, variant, graph, {"x": int8_values(rng, x, kind)})
 
 
+def depthwise(
+    variant: KernelVariant,
+    name: str,
+    x: tuple[int, int, int],
+    *,
+    stride: int = 1,
+    padding: tuple[int, int, int, int] = (1, 1, 1, 1),
+    relu: bool = True,
+    zero_points: tuple[int, int] = (-128, -128),
+    scale: float = 2.0**-7,
+    spread: float = 3.0,
+    kind: str = "random",
+    rounding: Rounding = Rounding.DOUBLE,
+    seed: int = 0,
+) -> Case:
+    """A 3x3 DepthwiseConv2D case; `scale` is the layer's mean multiplier s_x·s_w/s_y."""
+    rng = np.random.default_rng(seed)
+    weights, bias = weighted_tensors(rng, (3, 3, x[2]), 2, scale, spread, kind)
+    op = o.DepthwiseConv2D(
+        name="dw", inputs=("x",), outputs=("y",), weights="w", bias="b", stride=(stride, stride), padding=padding,
+        activation=o.RELU if relu else o.NO_ACTIVATION,
+    )  # fmt: skip
+    tensors = (activation("x", x, 1.0, zero_points[0]), weights, bias)
+    graph = single_op(op, tensors, QParams.per_tensor(1.0, zero_points[1]), rounding)
+    return Case(name, variant, graph, {"x": int8_values(rng, x, kind)})
+
+
+def _depthwise_cases() -> list[Case]:
+    dense = DSP[o.DepthwiseConv2D][0]
+    return [
+        depthwise(dense, "dw-5", (5, 5, 12)),
+        depthwise(dense, "dw-16", (6, 16, 8), zero_points=(3, -128)),
+        depthwise(dense, "dw-29", (4, 29, 4)),
+        depthwise(dense, "dw-odd-channels", (3, 3, 7)),
+        depthwise(dense, "dw-signed", (5, 4, 6), relu=False, zero_points=(-9, 11)),
+        depthwise(dense, "dw-signed-26", (3, 26, 5), relu=False, zero_points=(-9, 11)),
+        depthwise(dense, "dw-valid", (6, 7, 4), padding=(0, 0, 0, 0), kind="extremes"),
+        depthwise(dense, "dw-column", (4, 1, 9), kind="smallest", scale=2.0**-11),
+        depthwise(dense, "dw-uneven", (4, 6, 4), padding=(2, 2, 0, 1), kind="largest", scale=2.0**-11),
+        depthwise(dense, "dw-single", (4, 8, 4), rounding=Rounding.SINGLE, relu=False, zero_points=(1, 2)),
+    ]
+
+
 def _conv2d_cases() -> list[Case]:
     (direct,) = DSP[o.Conv2D]
-    down, same, tall = (0, 0, 1, 1), (1, 1, 1, 1), (4, 1, 5, 1)
+    down, same = (0, 0, 1, 1), (1, 1, 1, 1)
     return [
         conv2d(direct, "pointwise", (7, 5, 64), 64, (1, 1)),
         conv2d(direct, "pointwise-narrow", (6, 6, 8), 16, (1, 1)),
@@ -90,4 +133,4 @@ def _conv2d_cases() -> list[Case]:
 
 def all_cases() -> list[Case]:
     """Every DSP variant on shapes that reach each of its paths."""
-    return [*_conv2d_cases()]
+    return [*_conv2d_cases(), *_depthwise_cases()]

@@ -21,3 +21,25 @@ def test_conv2d_equals_the_reference(window: dict[str, object], inputs: int, out
     for variant in DSP[o.Conv2D]:
         if variant.supports(graph.ops[0], graph):
             h.check(variant, graph, rng)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(3, 8), st.integers(3, 19), st.integers(4, 9)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
+    stride=st.sampled_from([(1, 1), (2, 2)]),
+    activation=st.sampled_from([o.NO_ACTIVATION, o.RELU, o.RELU6]),
+    extreme=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_depthwise_equals_the_reference(
+    shape: tuple[int, int, int], padding: o.Padding, stride: o.Pair, activation: o.Activation, extreme: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    graph = h.depthwise_graph(
+        rng, shape=shape, multiplier=1, kernel=(3, 3), stride=stride, padding=padding, activation=activation,
+        extreme=extreme,
+    )  # fmt: skip
+    for variant in DSP[o.DepthwiseConv2D]:
+        if variant.supports(graph.ops[0], graph):
+            h.check(variant, graph, rng)

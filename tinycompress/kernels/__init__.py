@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from tinycompress.ir import ops as o
 from tinycompress.kernels import (
+    concat,
     conv2d,
     conv2d_dsp,
     depthwise,
+    depthwise_dsp,
     elementwise,
     fully_connected,
     layout,
     mean,
     pool,
+    resize,
     softmax,
+    svdf,
+    transpose_conv2d,
     unary,
 )
 from tinycompress.kernels.catalogue import KernelTable
@@ -24,6 +29,7 @@ from tinycompress.kernels.catalogue import KernelTable
 PORTABLE: KernelTable = {
     o.Conv2D: conv2d.CONV2D,
     o.DepthwiseConv2D: depthwise.DEPTHWISE,
+    o.TransposeConv2D: transpose_conv2d.TRANSPOSE_CONV2D,
     o.FullyConnected: fully_connected.FULLY_CONNECTED,
     o.Add: elementwise.ADD,
     o.Sub: elementwise.SUB,
@@ -34,18 +40,25 @@ PORTABLE: KernelTable = {
     o.MaxPool2D: pool.MAX_POOL,
     o.Mean: mean.MEAN,
     o.Pad: layout.PAD,
+    o.Concat: concat.CONCAT,
     o.Reshape: layout.RESHAPE,
     o.Transpose: layout.TRANSPOSE,
     o.Slice: layout.SLICE,
     o.Softmax: softmax.SOFTMAX,
+    o.LogSoftmax: softmax.LOG_SOFTMAX,
     o.Clamp: unary.CLAMP,
+    o.PReLU: elementwise.PRELU,
     o.Table: unary.TABLE,
     o.Quantize: unary.RESCALE,
+    o.ResizeNearest: resize.RESIZE_NEAREST,
+    o.ResizeBilinear: resize.RESIZE_BILINEAR,
+    o.SVDF: svdf.SVDF_S8,
 }
 """Kernels in portable C."""
 
 DSP: KernelTable = {
     o.Conv2D: conv2d_dsp.CONV2D,
+    o.DepthwiseConv2D: depthwise_dsp.DEPTHWISE,
 }
 """Kernels for cores with the DSP extension, with C twins for others."""
 

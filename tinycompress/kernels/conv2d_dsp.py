@@ -101,13 +101,13 @@ def _padded_columns(op: Conv2D, graph: Graph) -> int:
 
 
 def instructions(op: Conv2D, graph: Graph) -> int:
-    """Core exactly as counted; gather as fitted on counted layers, 8 a byte where taps leave the row."""
+    """Core exactly as counted; gather as fitted on counted layers, 5 a byte where taps leave the row."""
     height, width, outputs = graph.tensors[op.output].shape
     window = window_of(graph.tensors[op.weights])
     requantization = requantization_of(op, graph, rounding_of(graph))
     block = gemm.block_instructions(requantization.form if requantization else 0, window.depth)
     gather = 5 * window.depth.groups + 12 * window.rows + 12
-    padded = 8 * _padded_columns(op, graph) * height * window.rows * window.run
+    padded = 5 * _padded_columns(op, graph) * height * window.rows * window.run
     return padded + -(-height * width // 2) * (-(-outputs // 2) * block + 2 * gather + 40)
 
 

@@ -1,0 +1,127 @@
+"""Depthwise 3x3 on Armv7E-M: two output rows at once, 16-bit lanes of vertically adjacent rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinycompress.ir.fixedpoint import convolution_multipliers
+from tinycompress.ir.graph import Graph, Rounding
+from tinycompress.ir.ops import DepthwiseConv2D
+from tinycompress.ir.tensor import Array
+from tinycompress.kernels import gemm_dsp as gemm
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.conv2d_dsp import clamp_of, rounding_of
+from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
+from tinycompress.kernels.requantize_dsp import FORM_TIES, Requantization, choose_requantization
+
+MAX_UNROLLED_PAIRS = 6
+MAX_UNROLLED_COLUMNS = 12
+HEADERS = ("tc_lanes_dsp.h", "tc_requantize_dsp.h")
+
+
+def requantization_of(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> Requantization | None:
+    """The exact requantization form of the layer's channels, None when there is none."""
+    x, weights, y = graph.tensors[op.inputs[0]], graph.tensors[op.weights], graph.tensors[op.output]
+    taps = weights.constant.reshape(-1, weights.shape[2]).T
+    multipliers = convolution_multipliers(x, weights, y, len(taps), rounding)
+    channels = gemm.channels_of(taps, folded_bias(op, graph), *multipliers)
+    return choose_requantization(channels, clamp_of(op, y), rounding)
+
+
+def unrolled(count: int, limit: int) -> tuple[int, int]:
+    """(length of a round, rounds) whose product is `count`: the longest straight-line code within `limit`."""
+    length = max((n for n in range(1, limit + 1) if count % n == 0), default=1)
+    return (0, 1) if count == 0 else (length, count // length)
+
+
+def _supports(op: DepthwiseConv2D, graph: Graph, stride: int) -> bool:
+    x, weights = graph.tensors[op.inputs[0]], graph.tensors[op.weights]
+    return (
+        weights.shape[:2] == (3, 3)
+        and op.multiplier == 1
+        and op.dilation == (1, 1)
+        and op.stride == (stride, stride)
+        and x.shape[2] >= 4
+        and op.padding[1] <= 2
+        and has_plain_weights(op, graph)
+        and requantization_of(op, graph, rounding_of(graph)) is not None
+    )
+
+
+def _packed_taps(op: DepthwiseConv2D, graph: Graph, requantization: Requantization) -> tuple[Array, Array]:
+    """Kernel taps `(channels, 3, 3)` scaled for the form, and the columns (bias, multiplier, addend)."""
+    weights = graph.tensors[op.weights].constant.astype(np.int64)
+    taps = np.moveaxis(weights, 2, 0) * requantization.weight_scale[:, None, None]
+    bias = folded_bias(op, graph).astype(np.int64) * requantization.weight_scale
+    return taps, np.stack([bias, requantization.multiplier, requantization.addend], axis=1)
+
+
+def lane_pair(low: Array, high: Array) -> Array:
+    """Words with the given 16-bit lanes."""
+    words: Array = (low & 0xFFFF) | (high & 0xFFFF) << 16
+    return words
+
+
+def _row_scalars(op: DepthwiseConv2D, graph: Graph) -> Scalars:
+    x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    return (
+        ("input_width", x.shape[1]),
+        ("channels", x.shape[2]),
+        ("output_width", y.shape[1]),
+        ("pad_left", op.padding[1]),
+        ("input_zero_point", x.quantization.tensor_zero_point),
+        *output_range(op.activation, y),
+    )
+
+
+def _two_rows(op: Any, graph: Graph) -> int:
+    return 2
+
+
+def _required(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> Requantization:
+    requantization = requantization_of(op, graph, rounding)
+    if requantization is None:
+        raise ValueError(f"{op.name} has no exact form on this kernel: ask supports() first")
+    return requantization
+
+
+def _pack(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
+    requantization = _required(op, graph, rounding)
+    taps, constants = _packed_taps(op, graph, requantization)
+    words = [lane_pair(taps[:, 0], taps[:, 1]), lane_pair(taps[:, 1], taps[:, 2]), constants]
+    pairs, rounds = unrolled(graph.tensors[op.output].shape[1] // 2, MAX_UNROLLED_PAIRS)
+    stream = gemm.to_words(np.concatenate(words, axis=1)).ravel()
+    comment = describe(graph.tensors[op.weights], "weights, bias, multipliers", "as 16-bit lanes of two rows")
+    return PackedKernel(
+        "tc_depthwise3x3_s8_dsp_params",
+        (*_row_scalars(op, graph), ("form", requantization.form), ("pairs", pairs), ("rounds", rounds)),
+        (PackedArray("stream", stream, comment),),
+    )
+
+
+def _instructions(op: DepthwiseConv2D, graph: Graph) -> int:
+    height, width, channels = graph.tensors[op.output].shape
+    columns = min(graph.tensors[op.inputs[0]].shape[1], width + 2)
+    requantization = requantization_of(op, graph, rounding_of(graph))
+    extra = 2 if requantization is None or requantization.form == FORM_TIES else 0
+    pairs, rounds = unrolled(width // 2, MAX_UNROLLED_PAIRS)
+    row = pairs * rounds * (45 + 4 * extra) + width % 2 * (25 + 2 * extra) + (3 * rounds + 3 if rounds > 1 else 0)
+    return -(-height // 2) * (channels * (row + 12) + -(-channels // 4) * (20 * columns + 60) + 150)
+
+
+DEPTHWISE = (
+    KernelVariant(
+        name="depthwise3x3_s8_dsp",
+        header="tc_depthwise_dsp.h",
+        tier="dsp",
+        pack=_pack,
+        supports=lambda op, graph: _supports(op, graph, 1),
+        scratch_bytes=lambda op, graph, rows: 32 * (graph.tensors[op.output].shape[1] + 2),
+        rows_per_step=_two_rows,
+        instructions=_instructions,
+        needs_zero_row=True,
+        requires=HEADERS,
+    ),
+)
