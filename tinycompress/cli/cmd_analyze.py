@@ -2,64 +2,38 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from tinycompress.cli import options as opt
 from tinycompress.cli.app import app
 
+if TYPE_CHECKING:
+    from tinycompress.config import Config
+
 
 @app.command()
-def analyze(
-    model: opt.ModelArgument = None,
-    model_option: opt.ModelOption = None,
-    board: opt.BoardOption = None,
-    recipe: opt.Recipe = None,
-    weights: opt.Weights = None,
-    input_shape: opt.InputShape = None,
-    data: opt.Data = None,
-    calibration: opt.Calibration = None,
-    schedule: opt.Schedule = None,
-    run: opt.RunOption = None,
-    trust_model: opt.Trust = False,
-    json: opt.Json = False,
-) -> None:
+@opt.with_settings()
+def analyze(config: Config, run: opt.RunOption = None, json: opt.Json = False) -> None:
     """Print layers, MACs, weights, the live set at the peak, and whether the network fits the board.
 
-    Sizes do not depend on calibration data, so a float network is calibrated on random data when none is given.
+    Sizes do not depend on calibration data: a float network without any is calibrated on random data.
     """
-    config = opt.settings(
-        recipe,
-        model__source=model or model_option,
-        board=board,
-        model__weights=weights,
-        model__input_shape=input_shape,
-        model__trust=trust_model or None,
-        data__source=data,
-        data__calibration=calibration or (None if data or recipe else "random"),
-        plan__schedule=schedule,
-    )
-    from tinycompress.pipeline.analysis import analysis
+    from tinycompress.pipeline.analysis import analysis, calibrated
 
-    with opt.open_pipeline(config, run, False) as pipeline:
+    with opt.open_pipeline(calibrated(config), run, False) as pipeline:
         result = analysis(pipeline)
-    if json:
-        from tinycompress.cli.output import print_json
-        from tinycompress.codec import encode
-
-        print_json(encode(result))
-    else:
+    if not json:
         from tinycompress.cli.output import print_table
 
-        print_table(
-            ("#", "layer", "op", "kernel", "MACs", "weights", "scratch", "live"),
-            [
-                (str(r.index), r.name, r.op, r.kernel, f"{r.macs:,}", f"{r.weights_bytes:,}", f"{r.scratch_bytes:,}",
-                 f"{r.live_bytes:,}")
-                for r in result.layers
-            ],
-            right=(0, 4, 5, 6, 7),
-        )  # fmt: skip
+        numbers = ("macs", "weights_bytes", "scratch_bytes", "live_bytes")
+        rows = [
+            (str(r.index), r.name, r.op, r.kernel, *(f"{getattr(r, name):,}" for name in numbers))
+            for r in result.layers
+        ]
+        header = ("#", "layer", "op", "kernel", "MACs", "weights", "scratch", "live")
+        print_table(header, rows, right=(0, 4, 5, 6, 7))
         typer.echo("")
-        for line in result.summary():
-            typer.echo(line)
+    opt.emit(json, result, result.summary())
     raise typer.Exit(0 if result.fits else 4)

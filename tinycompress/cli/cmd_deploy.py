@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,57 +11,30 @@ from tinycompress.cli import options as opt
 from tinycompress.cli.app import app
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tinycompress.config import Config
     from tinycompress.report.model import Report
 
 
 @app.command()
+@opt.with_settings(demo=True)
 def deploy(
-    model: opt.ModelArgument = None,
-    model_option: opt.ModelOption = None,
-    board: opt.BoardOption = None,
+    config: Config,
     emulate: opt.Emulate = False,
     engine: opt.Engine = "unicorn",
     port: opt.Port = None,
-    recipe: opt.Recipe = None,
-    weights: opt.Weights = None,
-    input_shape: opt.InputShape = None,
-    data: opt.Data = None,
-    calibration: opt.Calibration = None,
     inputs: opt.Inputs = None,
-    samples: opt.Samples = None,
     outputs: opt.Outputs = None,
-    rounding: opt.RoundingOption = None,
-    schedule: opt.Schedule = None,
-    toolchain: opt.Toolchain = None,
-    seed: opt.Seed = None,
     run: opt.RunOption = None,
     fresh: opt.Fresh = False,
-    trust_model: opt.Trust = False,
     json: opt.Json = False,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings in force and stop.")] = False,
+    print_config: opt.PrintConfig = False,
 ) -> None:
     """Shrink, quantize, generate, build, flash and measure a network, checking every byte against the host."""
-    config = opt.settings(
-        recipe,
-        demo=True,
-        model__source=model or model_option,
-        board=board,
-        model__weights=weights,
-        model__input_shape=input_shape,
-        model__trust=trust_model or None,
-        data__source=data,
-        data__calibration=calibration,
-        deploy__samples=samples,
-        quantize__rounding=rounding,
-        plan__schedule=schedule,
-        build__toolchain=toolchain,
-        seed=seed,
-    )
     if print_config:
-        _print_config(config)
+        from tinycompress.cli.output import print_json
+        from tinycompress.config import config_json
+
+        print_json(config_json(config))
         return
     from tinycompress.pipeline.target import Target
 
@@ -68,17 +42,11 @@ def deploy(
     with opt.open_pipeline(config, run, fresh) as pipeline:
         report = pipeline.deploy(target, inputs=inputs, outputs=outputs)
         folder = pipeline.run.path
-    _print_report(report, folder, json)
+    print_report(report, folder, json)
 
 
-def _print_config(config: Config) -> None:
-    from tinycompress.cli.output import print_json
-    from tinycompress.config import config_json
-
-    print_json(config_json(config))
-
-
-def _print_report(report: Report, folder: Path, json: bool) -> None:
+def print_report(report: Report, folder: Path, json: bool) -> None:
+    """The report as its JSON document, or as tables."""
     from tinycompress.report.model import to_json
 
     if json:

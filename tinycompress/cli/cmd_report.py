@@ -16,7 +16,7 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="Print the JSON document.")] = False,
 ) -> None:
     """Print the report of an earlier run."""
-    from tinycompress.cli.cmd_deploy import _print_report
+    from tinycompress.cli.cmd_deploy import print_report
     from tinycompress.errors import ConfigError
     from tinycompress.report.model import from_json
 
@@ -27,4 +27,4 @@ def report(
         raise ConfigError(
             "TC-C110", f"no report: {error.strerror}", where=str(path), fix="run `deploy` first"
         ) from None
-    _print_report(from_json(text, str(path)), path.parent, json)
+    print_report(from_json(text, str(path)), path.parent, json)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import sys
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,55 +19,122 @@ if TYPE_CHECKING:
     from tinycompress.config import Config
     from tinycompress.pipeline import Pipeline
 
-ModelArgument = Annotated[
-    str | None,
-    typer.Argument(help=".onnx, .tflite, a stored graph, or a Python factory pkg.mod:name | file.py:name."),
-]
-ModelOption = Annotated[str | None, typer.Option("--model", help="The same as MODEL.")]
-Weights = Annotated[Path | None, typer.Option("--weights", help="State dict for a Python factory (weights only).")]
-InputShape = Annotated[str | None, typer.Option("--input-shape", help="Without batch, in your layout: 1,28,28.")]
-Data = Annotated[str | None, typer.Option("--data", help="mnist, FILE.npz, a folder of images, or pkg.mod:callable.")]
-Calibration = Annotated[
-    str | None, typer.Option("--calibration", help="Real inputs for int8: FILE.npz, a folder, or `random`.")
-]
-BoardOption = Annotated[str | None, typer.Option("--board", help="Target board; `tinycompress boards` lists them.")]
-Recipe = Annotated[
-    Path | None, typer.Option("--recipe", help="Recipe (default ./tinycompress.toml when there is one).")
-]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
-RoundingOption = Annotated[str | None, typer.Option("--rounding", help="double (TFLM, CMSIS-NN) or single (LiteRT).")]
-Schedule = Annotated[str | None, typer.Option("--schedule", help="layers, streamed or auto.")]
-Toolchain = Annotated[str | None, typer.Option("--toolchain", help="zig or gcc.")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory (default runs/<model>-<key>).")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over: ignore what an earlier run left.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Emulate = Annotated[bool, typer.Option("--emulate", help="Run the same firmware in the emulator.")]
-Engine = Annotated[str, typer.Option("--engine", help="Emulator: unicorn (the flashed ELF) or qemu (second opinion).")]
+Engine = Annotated[
+    str, typer.Option("--engine", help="unicorn (default: the ELF that is flashed) or qemu.", show_default=False)
+]
 Port = Annotated[str | None, typer.Option("--port", help="Serial port of the board (default: found by USB id).")]
-Samples = Annotated[int | None, typer.Option("--samples", help="Inputs compared byte by byte (default 20).")]
 Inputs = Annotated[
     Path | None, typer.Option("--inputs", help="Inputs to run, FILE.npz with one array per model input.")
 ]
 Outputs = Annotated[Path | None, typer.Option("--outputs", help="Write the target's outputs to FILE.npz.")]
-Trust = Annotated[bool, typer.Option("--trust-model", help="Load a file that can run code (.pt2).")]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the settings in force and stop.")]
 
 
-def settings(recipe: Path | None, *, demo: bool = False, **flags: Any) -> Config:
-    """The configuration in force; flag names use `__` for the dot of a setting (`quantize__rounding`).
+def _setting_flags(
+    model: Annotated[
+        str | None,
+        typer.Argument(help=".onnx, .tflite, a stored graph, or a Python factory pkg.mod:name | file.py:name."),
+    ] = None,
+    model_option: Annotated[str | None, typer.Option("--model", help="The same as MODEL.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="Recipe (default ./tinycompress.toml when there is one).")
+    ] = None,
+    board: Annotated[str | None, typer.Option("--board", help="Target; `tinycompress boards` lists them.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="State dict for a Python factory (weights only).")
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option("--input-shape", help="Without batch, in your layout: 1,28,28.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="mnist, FILE.npz, a folder of images, or pkg.mod:callable.")
+    ] = None,
+    calibration: Annotated[
+        str | None, typer.Option("--calibration", help="Real inputs for int8: FILE.npz, a folder, or `random`.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="Inputs compared byte by byte (default 20).")] = None,
+    rounding: Annotated[
+        str | None, typer.Option("--rounding", help="double (TFLM, CMSIS-NN) or single (LiteRT).")
+    ] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="layers, streamed or auto.")] = None,
+    toolchain: Annotated[str | None, typer.Option("--toolchain", help="zig or gcc.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    trust_model: Annotated[bool, typer.Option("--trust-model", help="Load a file that can run code (.pt2).")] = False,
+) -> None:
+    """The flags that are settings; each becomes one setting in `_OVERRIDES`."""
+
+
+_OVERRIDES = {
+    "board": "board",
+    "weights": "model.weights",
+    "input_shape": "model.input_shape",
+    "trust_model": "model.trust",
+    "data": "data.source",
+    "calibration": "data.calibration",
+    "samples": "deploy.samples",
+    "rounding": "quantize.rounding",
+    "schedule": "plan.schedule",
+    "toolchain": "build.toolchain",
+    "seed": "seed",
+}
+
+
+def with_settings(*, demo: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command all setting flags; it gets the resulting `config` as its first argument."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = _parameters(_setting_flags)
+        own = [p for p in _parameters(command) if p.name != "config"]
+
+        @functools.wraps(command)
+        def wrapper(**given: Any) -> None:
+            flags = {p.name: given.pop(p.name) for p in shared}
+            command(config=settings(flags, demo=demo), **given)
+
+        every = [*shared, *own]
+        wrapper.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in every}
+        return wrapper
+
+    return decorate
+
+
+def _parameters(function: Callable[..., None]) -> list[inspect.Parameter]:
+    """Keyword parameters with their annotations evaluated (a `config` parameter's type is not needed)."""
+    namespace = {**vars(sys.modules[function.__module__]), "Config": object}
+    found = []
+    for parameter in inspect.signature(function).parameters.values():
+        annotation = parameter.annotation
+        if isinstance(annotation, str):
+            annotation = typing.get_type_hints(
+                type("_", (), {"__annotations__": {"x": annotation}}), namespace, include_extras=True
+            )["x"]
+        found.append(parameter.replace(annotation=annotation, kind=inspect.Parameter.KEYWORD_ONLY))
+    return found
+
+
+def settings(flags: dict[str, Any], *, demo: bool = False) -> Config:
+    """The configuration in force.
 
     Without a recipe and a model: ./tinycompress.toml when there is one, else (with `demo`) the built-in demo recipe,
     which is said on stderr.
     """
     from tinycompress.config import DEMO_RECIPE, load_config
 
-    default = Path("tinycompress.toml")
-    if recipe is None and flags.get("model__source") is None:
+    source = flags["model"] or flags["model_option"]
+    recipe, default = flags["recipe"], Path("tinycompress.toml")
+    if recipe is None and source is None:
         if default.exists():
             recipe = default
         elif demo:
             recipe = DEMO_RECIPE
             print("no MODEL and no ./tinycompress.toml: running the built-in MNIST demo recipe", file=sys.stderr)
-    return load_config(recipe, {key.replace("__", "."): value for key, value in flags.items()})
+    overrides = {setting: flags[flag] or None for flag, setting in _OVERRIDES.items() if flag != "seed"}
+    return load_config(recipe, {**overrides, "seed": flags["seed"], "model.source": source})
 
 
 @contextlib.contextmanager
@@ -78,3 +148,15 @@ def open_pipeline(config: Config, run: Path | None, fresh: bool) -> Iterator[Pip
             yield pipeline
     finally:
         progress.close()
+
+
+def emit(json: bool, value: Any, lines: list[str]) -> None:
+    """A result: one JSON document, or lines for people."""
+    if json:
+        from tinycompress.cli.output import print_json
+        from tinycompress.codec import encode
+
+        print_json(encode(value))
+        return
+    for line in lines:
+        typer.echo(line)

@@ -22,7 +22,7 @@ from tinycompress.errors import ToolchainError
 from tinycompress.ir.tensor import Array
 from tinycompress.plan.model import ARENA_ALIGN, Plan
 
-_HOOKS_HEADER = """\
+HOOKS_HEADER = """\
 #ifndef TC_HOOKS_H
 #define TC_HOOKS_H
 #include <stdint.h>
@@ -81,7 +81,7 @@ def build_host(
     """Compiles `sources` with tracing hooks into a temporary shared library and loads it."""
     work = Path(tempfile.mkdtemp(prefix="tinycompress-host-"))
     try:
-        (work / "tc_hooks.h").write_text(_HOOKS_HEADER)
+        (work / "tc_hooks.h").write_text(HOOKS_HEADER)
         (work / "hooks.c").write_text(_HOOKS_SOURCE)
         library = work / f"{prefix}.so"
         command = [*(compiler or host_compiler()), "-std=c11", "-O2", "-shared", "-fPIC", "-DTC_HOOKS", *flags]

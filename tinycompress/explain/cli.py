@@ -17,4 +17,7 @@ EXPLAIN = {
     "TC-Q101": "The accuracy of the integer model is below the floor that was asked for (budget.min_accuracy). Give the network more budget, more training, or quantization-aware training.",
     "TC-B110": "The firmware executes more instructions than budget.instructions allows. The message names the layer with the most; compress to the budget, or choose a board without one.",
     "TC-B111": "The latency (p95 when measured, the upper end of the estimate's band otherwise) is above budget.latency_ms. Calibrate on a board to narrow the band, or compress to the budget.",
+    "TC-T152": "The generated C did not compile for this machine. It is meant to compile warning-free with any C11 compiler, so this is a bug unless the generated files were edited.",
+    "TC-V102": "A sanitizer stopped the generated C on this machine, or it ended abnormally. The message has the sanitizer's first lines; this is a bug of a kernel or of the plan, and nothing may be flashed from it.",
+    "TC-C131": "The output's suffix chooses its format: .onnx for either kind of graph (QDQ when integer), .tflite for an integer graph, no suffix for a stored graph folder.",
 }

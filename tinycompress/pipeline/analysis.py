@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tinycompress.config import Config
 from tinycompress.errors import BudgetError
+from tinycompress.pipeline.quantizing import RANDOM
 from tinycompress.pipeline.reporting import layer_reports, model_report
 from tinycompress.pipeline.stages import Pipeline
 from tinycompress.plan import Plan, plan
@@ -56,6 +58,13 @@ class Analysis:
         lines += [f"note    {note}" for note in self.notes]
         lines.append("fits" if self.fits else f"does not fit: {self.verdict}")
         return lines
+
+
+def calibrated(config: Config) -> Config:
+    """`config` with random calibration data when it names none."""
+    if config.data.source or config.data.calibration:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"calibration": RANDOM})})
 
 
 def analysis(pipeline: Pipeline) -> Analysis:

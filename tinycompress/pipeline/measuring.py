@@ -80,23 +80,23 @@ def run_on_target(
             progress("run", f"sample {index + 1} of {count} on {target.name}", index / count)
             if graph.states:
                 session.reset_state()
-            replies = session.infer(_encoded(graph, samples, index))
+            replies = session.infer(encoded(graph, samples, index))
             for name, data in zip(graph.outputs, replies, strict=True):
                 tensor = graph.tensors[name]
                 outputs[name].append(np.frombuffer(data, tensor.dtype.numpy).reshape(tensor.shape))
         repeats = 1 if target.emulate else inferences
-        session.write_inputs(_encoded(graph, samples, 0))
+        session.write_inputs(encoded(graph, samples, 0))
         measured = session.measure(repeats)
         stats = session.stats()
     progress("profile", f"every layer and tensor on {target.name}")
     with target.session(hooked) as session:
-        session.write_inputs(_encoded(graph, samples, 0))
+        session.write_inputs(encoded(graph, samples, 0))
         layer_cycles = tuple(session.profile())
         traces = []
         for index in range(min(TRACED_SAMPLES, count)):
             if graph.states:
                 session.reset_state()
-            traces.append(session.trace(_encoded(graph, samples, index)))
+            traces.append(session.trace(encoded(graph, samples, index)))
     stacked = {name: np.stack(rows) for name, rows in outputs.items()}
     validation = compare(program, samples, stacked, traces)
     return TargetRun(
@@ -104,7 +104,8 @@ def run_on_target(
     )
 
 
-def _encoded(graph: QuantGraph, samples: dict[str, Array], index: int) -> list[bytes]:
+def encoded(graph: QuantGraph, samples: dict[str, Array], index: int) -> list[bytes]:
+    """Sample `index` as the bytes of each input, in the order of the C structure."""
     return [np.ascontiguousarray(samples[name][index]).tobytes() for name in graph.input_names]
 
 
@@ -173,3 +174,12 @@ def _divergence(
     value = int(got[at]) if at < got.size else 0
     place = layer or (producer.name if producer else name)
     return Divergence(sample, name, place, at * expected.dtype.itemsize, int(flat[min(at, flat.size - 1)]), value)
+
+
+@dataclass(frozen=True)
+class HostRun:
+    """What the host run found: the comparison, and which compiler and sanitizers did it."""
+
+    compiler: str
+    checks: str
+    validation: Validation

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from tinycompress.emit import Program
     from tinycompress.ir.graph import Graph, QuantGraph
     from tinycompress.ir.tensor import Array
+    from tinycompress.pipeline.measuring import HostRun
     from tinycompress.pipeline.target import Target
     from tinycompress.plan.model import Plan
-    from tinycompress.report.model import Report
+    from tinycompress.report.model import Layer, Report
 
 DEFAULT_BOARD = "stm32f746"
 
@@ -205,6 +206,31 @@ class Pipeline:
         from tinycompress.pipeline.sampling import integer_samples
 
         return integer_samples(self.quantized, self.config, self.dataset, inputs)
+
+    def simulate(self, *, inputs: Path | None = None, outputs: Path | None = None) -> HostRun:
+        """The program on this machine under sanitizers, every tensor of every sample compared with the reference."""
+        from tinycompress.emit.simulate import simulate
+        from tinycompress.pipeline.deploying import write_outputs
+        from tinycompress.pipeline.measuring import HostRun, compare
+
+        samples, program = self.samples(inputs), self.program
+        self.progress("simulate", f"{program.prefix} under sanitizers")
+        done = simulate(program, samples, self.run.path / "simulate")
+        if outputs is not None:
+            write_outputs(outputs, done.outputs)
+        return HostRun(done.compiler, done.checks, compare(program, samples, done.outputs, done.traces))
+
+    def profile(self, target: Target) -> tuple[Layer, ...]:
+        """Work per layer on the target: instructions in an emulator, cycles on a board."""
+        from tinycompress.pipeline.measuring import encoded
+        from tinycompress.pipeline.reporting import layer_reports
+
+        samples, hooked = self.samples(), self.firmware(target, hooks=True)
+        self.progress("profile", target.name)
+        with target.session(hooked) as session:
+            session.write_inputs(encoded(self.quantized, samples, 0))
+            cycles = tuple(session.profile())
+        return layer_reports(self.plan, cycles, counted=target.emulate)
 
     def deploy(self, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> Report:
         """Everything: build, flash or emulate, run, compare, score, report.

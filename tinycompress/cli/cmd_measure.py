@@ -1,0 +1,74 @@
+"""`tinycompress measure [MODEL]` and `tinycompress profile [MODEL]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from tinycompress.cli import options as opt
+from tinycompress.cli.app import app
+
+if TYPE_CHECKING:
+    from tinycompress.config import Config
+
+
+@app.command()
+@opt.with_settings(demo=True)
+def measure(
+    config: Config,
+    emulate: opt.Emulate = False,
+    engine: opt.Engine = "unicorn",
+    port: opt.Port = None,
+    inputs: opt.Inputs = None,
+    run: opt.RunOption = None,
+    fresh: opt.Fresh = False,
+    json: opt.Json = False,
+) -> None:
+    """Measure RAM, flash and latency on the board (or count instructions in the emulator); prints the summary."""
+    from tinycompress.pipeline.target import Target
+
+    with opt.open_pipeline(config, run, fresh) as pipeline:
+        report = pipeline.deploy(Target(emulate=emulate, engine=engine, port=port), inputs=inputs)
+    if json:
+        from tinycompress.report.model import to_json
+
+        typer.echo(to_json(report), nl=False)
+        return
+    from tinycompress.cli.output import print_table
+    from tinycompress.report.text import summary_rows
+
+    print_table(("result", f"on {report.target}", "number"), summary_rows(report))
+
+
+@app.command()
+@opt.with_settings(demo=True)
+def profile(
+    config: Config,
+    emulate: opt.Emulate = False,
+    engine: opt.Engine = "unicorn",
+    port: opt.Port = None,
+    run: opt.RunOption = None,
+    fresh: opt.Fresh = False,
+    json: opt.Json = False,
+) -> None:
+    """Show where the work goes: counted instructions per layer in the emulator, cycles on a board."""
+    from tinycompress.pipeline.target import Target
+
+    with opt.open_pipeline(config, run, fresh) as pipeline:
+        layers = pipeline.profile(Target(emulate=emulate, engine=engine, port=port))
+    if json:
+        opt.emit(True, layers, [])
+        return
+    from tinycompress.cli.output import print_table
+
+    work = [layer.instructions if emulate else layer.cycles for layer in layers]
+    total = sum(count or 0 for count in work)
+    rows = [
+        (str(r.index), r.name, r.kernel, f"{r.macs:,}", f"{w or 0:,}", f"{(w or 0) / max(total, 1):.1%}",
+         f"{(w or 0) / r.macs:.2f}" if r.macs else "-")
+        for r, w in zip(layers, work, strict=True)
+    ]  # fmt: skip
+    unit = "instructions" if emulate else "cycles"
+    print_table(("#", "layer", "kernel", "MACs", unit, "share", "per MAC"), rows, right=(0, 3, 4, 5, 6))
+    typer.echo(f"total {total:,} {unit}")

@@ -1,0 +1,111 @@
+"""Generated C as a program of this machine, under the sanitizers it has: every tensor of every sample."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from tinycompress import assets
+from tinycompress.emit.host import HOOKS_HEADER, host_compiler
+from tinycompress.emit.program import Program
+from tinycompress.errors import MismatchError, ToolchainError
+from tinycompress.ir.tensor import Array
+
+RUN_TIMEOUT_S = 600.0
+_STRICT = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-DTC_HOOKS=1")
+_ROUND = ("-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+Trace = dict[tuple[int, int], bytes]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """`outputs` by name `(n, …)`; `traces[sample][(tensor, row)]`; `checks` says what watched the run."""
+
+    outputs: dict[str, Array]
+    traces: list[Trace]
+    compiler: str
+    checks: str
+
+
+def simulate(program: Program, samples: dict[str, Array], folder: Path) -> Simulation:
+    """Compile `program` and a driver in `folder` with address and undefined-behaviour sanitizers, run all samples.
+
+    zig has only the latter's runtime, so the system's gcc or clang is taken when there is one. Raises ToolchainError
+    TC-T152 when it does not compile, MismatchError TC-V102 with the sanitizer's words when one objects.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = host_compiler()
+    is_zig = command[-1] == "cc" and Path(command[0]).name == "zig"
+    sanitizers = "undefined" if is_zig else "address,undefined"
+    _write_driver(program, folder)
+    sources = [str(p.resolve()) for p in program.sources]
+    compile_command = [
+        *command, *_STRICT, f"-fsanitize={sanitizers}", *_ROUND, "-I", str(program.directory.resolve()), "-I", ".",
+        "simulate.c", *sources, "-o", "simulate",
+    ]  # fmt: skip
+    built = subprocess.run(compile_command, cwd=folder, capture_output=True, text=True, check=False)
+    if built.returncode != 0:
+        raise ToolchainError("TC-T152", f"the simulation does not compile: {built.stderr[-2000:]}", where=str(folder))
+    _write_samples(program, samples, folder / "samples.bin")
+    ran = subprocess.run(
+        ["./simulate", "samples.bin", "records.bin"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=RUN_TIMEOUT_S,
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"},
+    )
+    if ran.returncode != 0:
+        words = "\n".join(ran.stderr.strip().splitlines()[:12]) or f"exit status {ran.returncode}"
+        raise MismatchError("TC-V102", f"the generated C misbehaves on this machine: {words}", where=str(folder))
+    count = len(next(iter(samples.values())))
+    outputs, traces = _read_records(program, folder / "records.bin", count)
+    checks = "address and undefined-behaviour sanitizers" if not is_zig else "undefined-behaviour sanitizer"
+    return Simulation(outputs, traces, " ".join(Path(part).name for part in command), checks)
+
+
+def _write_driver(program: Program, folder: Path) -> None:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(assets.directory("codegen") / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    (folder / "simulate.c").write_text(environment.get_template("simulate.c.j2").render(p=program), encoding="utf-8")
+    (folder / "tc_hooks.h").write_text(HOOKS_HEADER, encoding="utf-8")
+
+
+def _write_samples(program: Program, samples: dict[str, Array], path: Path) -> None:
+    names = program.plan.graph.input_names
+    with path.open("wb") as file:
+        for index in range(len(samples[names[0]])):
+            for name in names:
+                file.write(np.ascontiguousarray(samples[name][index]).tobytes())
+
+
+def _read_records(program: Program, path: Path, count: int) -> tuple[dict[str, Array], list[Trace]]:
+    graph = program.plan.graph
+    outputs: dict[str, list[Array]] = {name: [] for name in graph.outputs}
+    traces: list[Trace] = [{} for _ in range(count)]
+    data = memoryview(path.read_bytes())
+    offset = sample = 0
+    while offset < len(data):
+        tensor, row, size = struct.unpack_from("<iii", data, offset)
+        payload = bytes(data[offset + 12 : offset + 12 + size])
+        offset += 12 + size
+        if tensor >= 0:
+            traces[sample][(tensor, row)] = payload
+            continue
+        name = graph.outputs[-1 - tensor]
+        shape, dtype = graph.tensors[name].shape, graph.tensors[name].dtype
+        outputs[name].append(np.frombuffer(payload, dtype.numpy).reshape(shape))
+        sample += -1 - tensor == len(graph.outputs) - 1
+    return {name: np.stack(rows) for name, rows in outputs.items()}, traces
