@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT-0
- * Element-wise operators of two int8 operands: add, subtract, multiply, maximum, minimum.
+ * Element-wise operators of two int8 operands: add, subtract, multiply, maximum, minimum, PReLU.
  *
  * Dimension letters: an output row is [X][C]. Either operand may be broadcast along rows, X or C, and one of them may
  * be a constant of the parameters; see tc_broadcast.
@@ -186,6 +186,42 @@ static inline void tc_minimum_s8(const tc_minimum_s8_params *p, const int8_t *co
     }
 }
 
+typedef struct {
+    tc_broadcast shape;         /* second operand: alpha, a constant */
+    int32_t input_zero_point;   /* -128..127 */
+    int32_t alpha_zero_point;   /* -128..127 */
+    int32_t output_zero_point;  /* -128..127 */
+    int32_t output_multiplier;  /* Q31: input scale over output scale, for inputs >= 0 */
+    int32_t output_shift;       /* -31..30 */
+    int32_t product_multiplier; /* Q31: input scale times alpha's over output scale, for inputs < 0 */
+    int32_t product_shift;      /* -31..30 */
+    const int8_t *constant;     /* alpha: [1] or [rows][...] */
+} tc_prelu_s8_params;
+
+/* x >= 0 ? x : alpha * x. in_rows, out_rows: n_rows rows [X][C], may be the same; scratch unused. */
+static inline void tc_prelu_s8(const tc_prelu_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                               int32_t n_rows, void *scratch)
+{
+    const tc_broadcast *s = &p->shape;
+    (void)scratch;
+    for (int32_t r = 0; r < n_rows; ++r) {
+        const int8_t *in = in_rows[r];
+        const int8_t *alpha = tc_broadcast_b(s, p->constant, in_rows, n_rows, r);
+        int8_t *out = out_rows[r];
+        for (int32_t x = 0; x < s->width; ++x) {
+            for (int32_t c = 0; c < s->channels; ++c) {
+                const int32_t value = *in++ - p->input_zero_point;
+                const int32_t slope = alpha[c * s->b_channel_step] - p->alpha_zero_point;
+                const int32_t y = value >= 0
+                                      ? tc_requantize(value, p->output_multiplier, p->output_shift)
+                                      : tc_requantize(value * slope, p->product_multiplier, p->product_shift);
+                *out++ = (int8_t)tc_clamp(tc_add_wrap(y, p->output_zero_point), INT8_MIN, INT8_MAX);
+            }
+            alpha += s->b_width_step;
+        }
+    }
+}
+
 /* As the kernels above, for a constant of several rows: all rows of the operands and of the output in one call. */
 static inline void tc_add_s8_whole(const tc_add_s8_params *p, const int8_t *const *in_rows,
                                    int8_t *const *out_rows, int32_t n_rows, void *scratch)
@@ -215,6 +251,12 @@ static inline void tc_minimum_s8_whole(const tc_minimum_s8_params *p, const int8
                                        int8_t *const *out_rows, int32_t n_rows, void *scratch)
 {
     tc_minimum_s8(p, in_rows, out_rows, n_rows, scratch);
+}
+
+static inline void tc_prelu_s8_whole(const tc_prelu_s8_params *p, const int8_t *const *in_rows,
+                                     int8_t *const *out_rows, int32_t n_rows, void *scratch)
+{
+    tc_prelu_s8(p, in_rows, out_rows, n_rows, scratch);
 }
 
 #endif /* TC_ELEMENTWISE_H */

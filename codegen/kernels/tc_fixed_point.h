@@ -71,4 +71,29 @@ static inline int32_t tc_one_over_one_plus(int32_t x)
     return tc_shift_left_sat(y, 1);
 }
 
+/* Natural logarithm as Q5.26 of x in Q12.19, 1 <= x < 4096.
+ *
+ * x = 2^e * r with r near 2^(-1/4): the better of two candidates half an octave apart. Then e * log(2) plus a rational
+ * approximation of log(r); sums are Q6.25 until the end. */
+static inline int32_t tc_log_q12(int32_t x)
+{
+    const int32_t sqrt_half = 1518500250;
+    const int32_t fourth_root_half = 1805811301;
+    const int32_t quarter = 1 << 23; /* Q6.25 */
+    const int32_t zeros_a = tc_leading_zeros((uint32_t)x);
+    const int32_t r_a = tc_shift_left_sat(tc_mul_high(tc_shift_left(x, zeros_a - 1), sqrt_half), 1);
+    const int32_t e_a = (12 - zeros_a) * (1 << 25) + quarter;
+    const int32_t zeros_b = tc_leading_zeros((uint32_t)tc_mul_high(x, sqrt_half)) - 1;
+    const int32_t r_b = tc_shift_left_sat(x, zeros_b);
+    const int32_t e_b = (12 - zeros_b) * (1 << 25) - quarter;
+    const int32_t r = tc_min(r_a, r_b);
+    const int32_t p = (int32_t)(((int64_t)r + fourth_root_half + 1) / 2);
+    const int32_t q = (r - fourth_root_half) * 2;
+    const int32_t q2 = tc_mul_high(q, q);
+    const int32_t top = tc_mul_high(q, r) + tc_mul_high(tc_mul_high(q, q2), 117049297);
+    const int32_t bottom = tc_mul_high(p, 1057819769 + q + tc_mul_high(127690142, q2)) + tc_mul_high(638450708, q);
+    const int32_t log_r = tc_mul_high(tc_round_shift(top, 6), tc_one_over_one_plus(bottom));
+    return tc_shift_left_sat(tc_mul_high(tc_max(e_a, e_b), 1488522236) + log_r, 1);
+}
+
 #endif /* TC_FIXED_POINT_H */

@@ -105,6 +105,30 @@ static inline void tc_copy(void *to, const void *from, int32_t bytes)
     }
 }
 
+/* Element i of a row of int8 (bytes 1) or int16 (bytes 2). */
+static inline int32_t tc_load(const int8_t *row, int32_t bytes, int32_t i)
+{
+    int16_t wide;
+    if (bytes == 1) {
+        return row[i];
+    }
+    __builtin_memcpy(&wide, row + 2 * i, sizeof wide);
+    return wide;
+}
+
+/* Stores the low bits of y as element i of a row of int8, int16 or int32 (bytes 1, 2, 4). */
+static inline void tc_store(int8_t *row, int32_t bytes, int32_t i, int32_t y)
+{
+    const int16_t wide = (int16_t)y;
+    if (bytes == 1) {
+        row[i] = (int8_t)y;
+    } else if (bytes == 2) {
+        __builtin_memcpy(row + 2 * i, &wide, sizeof wide);
+    } else {
+        __builtin_memcpy(row + 4 * i, &y, sizeof y);
+    }
+}
+
 /* Taps first..last-1 of a kernel `taps` wide are inside a row of `size` elements when tap k reads element
  * start + k * dilation; the others read padding. */
 static inline int32_t tc_first_tap(int32_t start, int32_t dilation, int32_t taps)

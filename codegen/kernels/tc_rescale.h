@@ -21,30 +21,6 @@ typedef struct {
     int32_t activation_max;    /* activation_min or more, in the output type's range */
 } tc_rescale_params;
 
-/* Element i of a row of int8 (bytes 1) or int16 (bytes 2). */
-static inline int32_t tc_load(const int8_t *row, int32_t bytes, int32_t i)
-{
-    int16_t wide;
-    if (bytes == 1) {
-        return row[i];
-    }
-    __builtin_memcpy(&wide, row + 2 * i, sizeof wide);
-    return wide;
-}
-
-/* Stores y as element i of a row of int8, int16 or int32 (bytes 1, 2, 4); y is in that type's range. */
-static inline void tc_store(int8_t *row, int32_t bytes, int32_t i, int32_t y)
-{
-    const int16_t wide = (int16_t)y;
-    if (bytes == 1) {
-        row[i] = (int8_t)y;
-    } else if (bytes == 2) {
-        __builtin_memcpy(row + 2 * i, &wide, sizeof wide);
-    } else {
-        __builtin_memcpy(row + 4 * i, &y, sizeof y);
-    }
-}
-
 /* in_rows, out_rows: n_rows rows [E], may be the same when both element types have one size; scratch unused. */
 static inline void tc_rescale(const tc_rescale_params *p, const int8_t *const *in_rows,
                                       int8_t *const *out_rows, int32_t n_rows, void *scratch)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT-0
- * Softmax over the last axis, int8; the output's scale is 1/256 and its zero point -128.
+ * Softmax and log-softmax over the last axis, int8. Scale and zero point of the output are 1/256 and -128 for softmax,
+ * 1/16 and 127 for log-softmax.
  *
  * Dimension letters: V vectors in a row; C classes of each vector, at most 4095.
  */
@@ -22,19 +23,33 @@ static inline int32_t tc_softmax_s8_exp(const tc_softmax_s8_params *p, int32_t d
     return tc_exp_negative(tc_requantize(diff, p->input_multiplier, p->input_shift));
 }
 
-/* One vector; in and out may be the same. */
-static inline void tc_softmax_s8_vector(const tc_softmax_s8_params *p, const int8_t *in, int8_t *out)
+/* Largest element of a vector. */
+static inline int32_t tc_softmax_s8_largest(const int8_t *in, int32_t classes)
 {
     int32_t largest = INT8_MIN;
-    int32_t sum = 0; /* Q12.19 */
-    for (int32_t c = 0; c < p->classes; ++c) {
+    for (int32_t c = 0; c < classes; ++c) {
         largest = tc_max(largest, in[c]);
     }
+    return largest;
+}
+
+/* Sum of exp(x - largest) over a vector, Q12.19, at least 1. */
+static inline int32_t tc_softmax_s8_sum(const tc_softmax_s8_params *p, const int8_t *in, int32_t largest)
+{
+    int32_t sum = 0;
     for (int32_t c = 0; c < p->classes; ++c) {
         if (in[c] - largest >= p->diff_min) {
             sum += tc_round_shift(tc_softmax_s8_exp(p, in[c] - largest), 12);
         }
     }
+    return sum;
+}
+
+/* One vector; in and out may be the same. */
+static inline void tc_softmax_s8_vector(const tc_softmax_s8_params *p, const int8_t *in, int8_t *out)
+{
+    const int32_t largest = tc_softmax_s8_largest(in, p->classes);
+    const int32_t sum = tc_softmax_s8_sum(p, in, largest);
     /* sum = 2^(12 - zeros) * (1 + x) with 0 <= x < 1 */
     const int32_t zeros = tc_leading_zeros((uint32_t)sum);
     const int32_t scale = tc_one_over_one_plus((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));
@@ -57,6 +72,43 @@ static inline void tc_softmax_s8(const tc_softmax_s8_params *p, const int8_t *co
     for (int32_t r = 0; r < n_rows; ++r) {
         for (int32_t v = 0; v < p->vectors; ++v) {
             tc_softmax_s8_vector(p, in_rows[r] + v * p->classes, out_rows[r] + v * p->classes);
+        }
+    }
+}
+
+typedef struct {
+    tc_softmax_s8_params exp;   /* with beta 1 */
+    int32_t reverse_multiplier; /* Q31: from Q5.26 back to units of the input's scale */
+    int32_t reverse_shift;      /* -31..30 */
+} tc_log_softmax_s8_params;
+
+/* One vector; in and out may be the same. */
+static inline void tc_log_softmax_s8_vector(const tc_log_softmax_s8_params *p, const int8_t *in, int8_t *out)
+{
+    const int32_t largest = tc_softmax_s8_largest(in, p->exp.classes);
+    const int32_t log_sum = tc_log_q12(tc_softmax_s8_sum(&p->exp, in, largest)); /* Q5.26 */
+    /* The difference at which x - largest - log_sum leaves Q5.26. */
+    const int32_t edge = tc_requantize(log_sum + INT32_MIN, p->reverse_multiplier, p->reverse_shift);
+    const int32_t smallest = tc_max(p->exp.diff_min - 1, edge);
+    for (int32_t c = 0; c < p->exp.classes; ++c) {
+        const int32_t diff = in[c] - largest;
+        int32_t y = INT8_MIN;
+        if (diff > smallest) {
+            const int32_t x = tc_requantize(diff, p->exp.input_multiplier, p->exp.input_shift);
+            y = tc_round_shift(x - log_sum, 22) + INT8_MAX;
+        }
+        out[c] = (int8_t)tc_clamp(y, INT8_MIN, INT8_MAX);
+    }
+}
+
+/* Rows as for tc_softmax_s8. */
+static inline void tc_log_softmax_s8(const tc_log_softmax_s8_params *p, const int8_t *const *in_rows,
+                                     int8_t *const *out_rows, int32_t n_rows, void *scratch)
+{
+    (void)scratch;
+    for (int32_t r = 0; r < n_rows; ++r) {
+        for (int32_t v = 0; v < p->exp.vectors; ++v) {
+            tc_log_softmax_s8_vector(p, in_rows[r] + v * p->exp.classes, out_rows[r] + v * p->exp.classes);
         }
     }
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.kernels import harness as h
@@ -17,6 +17,7 @@ ROUNDINGS = list(Rounding)
 (CONV2D,) = PORTABLE[o.Conv2D]
 (DEPTHWISE,) = PORTABLE[o.DepthwiseConv2D]
 (FULLY_CONNECTED,) = PORTABLE[o.FullyConnected]
+(TRANSPOSE_CONV2D,) = PORTABLE[o.TransposeConv2D]
 
 sizes = st.integers(1, 4)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -78,6 +79,41 @@ def test_fully_connected_equals_the_reference(
             rng, shape=shape, outputs=outputs, per_channel=per_channel, extreme=extreme, rounding=rounding
         )
         h.check(FULLY_CONNECTED, graph, rng)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    image=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=pairs,
+    padding=paddings,
+    extra=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    channels=st.tuples(sizes, sizes),
+    per_channel=st.booleans(),
+    rounding=st.sampled_from(ROUNDINGS),
+    seed=st.integers(0, 999),
+)
+def test_transpose_conv_equals_the_reference(
+    image: o.Pair,
+    kernel: o.Pair,
+    stride: o.Pair,
+    padding: o.Padding,
+    extra: o.Pair,
+    channels: o.Pair,
+    per_channel: bool,
+    rounding: Rounding,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    full = [(n - 1) * s + k + e for n, s, k, e in zip(image, stride, kernel, extra, strict=True)]
+    assume(full[0] > padding[0] + padding[2] and full[1] > padding[1] + padding[3])
+    op = o.TransposeConv2D(
+        name="up", inputs=("x",), outputs=("y",), weights="w", bias="b", stride=stride, padding=padding,
+        output_padding=extra, activation=o.RELU,
+    )  # fmt: skip
+    weights = rng.integers(-127, 128, (channels[1], *kernel, channels[0])).astype(np.int8)
+    graph = h.weighted_graph(rng, op, (*image, channels[0]), weights, 0, channels[1], per_channel, rounding)
+    h.check(TRANSPOSE_CONV2D, graph, rng)
 
 
 def test_equal_multipliers_are_stored_once() -> None:

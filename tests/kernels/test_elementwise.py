@@ -133,3 +133,19 @@ def test_a_constant_led_by_missing_axes_is_one_row() -> None:
     variant = only_variant(graph)
     assert not variant.whole_input
     h.check(variant, graph, rng)
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize(
+    ("shape", "alpha"),
+    [((5,), (5,)), ((5,), (1,)), ((3, 4, 5), (5,)), ((3, 4, 5), (1, 1, 5)), ((3, 4, 5), (3, 4, 5)), ((6, 5), (1, 5))],
+    ids=str,
+)
+def test_prelu(shape: Shape, alpha: Shape, rounding: Rounding) -> None:
+    rng = np.random.default_rng(8)
+    for scale, output in ((0.05, (0.05, 3)), (0.021, (0.4, -128)), (0.4, (0.03, 127))):
+        slopes = rng.integers(-128, 128, alpha).astype(np.int8)
+        tensors = [h.quantized("x", shape, scale, int(rng.integers(-128, 128))), h.constant("a", slopes, 0.007, -9)]
+        op = o.PReLU(name="prelu", inputs=("x",), outputs=("y",), alpha="a")
+        graph = h.one_op_graph(op, tensors, [QParams.per_tensor(*output)], rounding)
+        h.check(only_variant(graph), graph, rng)

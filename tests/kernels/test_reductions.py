@@ -1,4 +1,4 @@
-"""Pools, Mean and Softmax, portable, against the reference."""
+"""Pools, Mean, Softmax and LogSoftmax, portable, against the reference."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tinycompress.kernels import PORTABLE
 
 (MEAN,) = PORTABLE[o.Mean]
 (SOFTMAX,) = PORTABLE[o.Softmax]
+(LOG_SOFTMAX,) = PORTABLE[o.LogSoftmax]
 SOFTMAX_OUTPUT = QParams.per_tensor(1 / 256, -128)
 
 
@@ -99,6 +100,17 @@ def test_softmax_equals_the_reference(shape: tuple[int, ...], scale: float, beta
     graph = h.one_op_graph(op, [h.quantized("x", shape, scale, 4)], [SOFTMAX_OUTPUT], rounding)
     for _ in range(4):
         h.check(SOFTMAX, graph, rng)
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("shape", [(1,), (2,), (10,), (1000,), (3, 12), (2, 3, 5)], ids=str)
+@pytest.mark.parametrize("scale", [1e-4, 0.004, 0.07, 0.25, 1.3, 20.0])
+def test_log_softmax_equals_the_reference(shape: tuple[int, ...], scale: float, rounding: Rounding) -> None:
+    rng = np.random.default_rng(14)
+    op = o.LogSoftmax(name="log_softmax", inputs=("x",), outputs=("y",))
+    graph = h.one_op_graph(op, [h.quantized("x", shape, scale, 4)], [QParams.per_tensor(1 / 16, 127)], rounding)
+    for _ in range(4):
+        h.check(LOG_SOFTMAX, graph, rng)
 
 
 def test_softmax_of_every_difference() -> None:

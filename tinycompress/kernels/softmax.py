@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import LogSoftmax, Softmax
-from tinycompress.ir.quant_params import SOFTMAX_INTEGER_BITS, softmax_params
+from tinycompress.ir.quant_params import SOFTMAX_INTEGER_BITS, log_softmax_params, softmax_params
 from tinycompress.ir.shapes import row_elements
 from tinycompress.ir.tensor import QParams
 from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
-from tinycompress.kernels.packing import Scalars, are_activations, estimate, is_int8, no_taps
+from tinycompress.kernels.packing import are_activations, estimate, is_int8, no_taps
 
 MAX_CLASSES = 4095
 SOFTMAX_OUTPUT = QParams.per_tensor(1 / 256, -128)
@@ -32,7 +32,9 @@ def supports(op: Softmax, graph: Graph) -> bool:
     return _supports(op, graph, SOFTMAX_OUTPUT, op.beta)
 
 
-def _shape_and_scaling(op: Softmax | LogSoftmax, graph: Graph, beta: float, rounding: Rounding) -> Scalars:
+def _shape_and_scaling(
+    op: Softmax | LogSoftmax, graph: Graph, beta: float, rounding: Rounding
+) -> tuple[tuple[str, int], ...]:
     x = graph.tensors[op.inputs[0]]
     params = softmax_params(x, beta, rounding)
     return (
@@ -49,6 +51,24 @@ def pack(op: Softmax, graph: Graph, rounding: Rounding) -> PackedKernel:
     return PackedKernel("tc_softmax_s8_params", _shape_and_scaling(op, graph, op.beta, rounding))
 
 
+def supports_log(op: LogSoftmax, graph: Graph) -> bool:
+    """As for Softmax, with LogSoftmax's own output scale."""
+    return _supports(op, graph, LOG_SOFTMAX_OUTPUT, 1.0)
+
+
+def pack_log(op: LogSoftmax, graph: Graph, rounding: Rounding) -> PackedKernel:
+    """Softmax's parameters, and the scaling back from Q5.26."""
+    params = log_softmax_params(graph.tensors[op.inputs[0]], rounding)
+    return PackedKernel(
+        "tc_log_softmax_s8_params",
+        (
+            ("exp", tuple(value for _, value in _shape_and_scaling(op, graph, 1.0, rounding))),
+            ("reverse_multiplier", params.reverse_multiplier),
+            ("reverse_shift", params.reverse_shift),
+        ),
+    )
+
+
 SOFTMAX = (
     KernelVariant(
         name="softmax_s8",
@@ -58,6 +78,18 @@ SOFTMAX = (
         supports=supports,
         in_place=(0,),
         instructions=estimate(280, 0, no_taps),
+        requires=("tc_math.h", "tc_fixed_point.h"),
+    ),
+)
+LOG_SOFTMAX = (
+    KernelVariant(
+        name="log_softmax_s8",
+        header="tc_softmax.h",
+        tier="portable",
+        pack=pack_log,
+        supports=supports_log,
+        in_place=(0,),
+        instructions=estimate(150, 0, no_taps),
         requires=("tc_math.h", "tc_fixed_point.h"),
     ),
 )
