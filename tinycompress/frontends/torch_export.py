@@ -11,6 +11,7 @@ import copy
 import operator
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,8 @@ import numpy as np
 from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
 from tinycompress.frontends.names import safe_name, source_name
-from tinycompress.frontends.torch_ops import ADVICE, HANDLERS, Call
+from tinycompress.frontends.torch_calls import Call
+from tinycompress.frontends.torch_ops import ADVICE, HANDLERS
 from tinycompress.ir.graph import Graph, Preprocess
 from tinycompress.ir.verify import verify
 
@@ -39,31 +41,22 @@ def import_module(
 ) -> Graph:
     """The module's inference as a verified float Graph; the module itself is not changed.
 
-    `input_shape` is the torch shape with a leading batch of 1, `(1, 3, 32, 32)`, or one such shape per input (a
-    sequence in the order of `forward`'s arguments, or by name). `preprocess` applies to the first input.
+    `input_shape` is the shape of one input, with or without the leading batch of 1: `(1, 3, 32, 32)` or `(3, 32, 32)`;
+    or one such shape per input (a sequence in the order of `forward`'s arguments, or by name). `preprocess` applies to
+    the first input; left out, it is the module's own `preprocess` attribute, if it has one.
 
-    Raises ModelError TC-M100 (export failed), TC-M102 (an operator mixes the batch), TC-M103 (dynamic or wrong shapes)
-    or UnsupportedOpError TC-M101 with every unsupported operator.
+    Raises ModelError TC-M100 (export failed), TC-M102 (an operator mixes the batch), TC-M103 (dynamic shapes) or
+    UnsupportedOpError TC-M101 with every unsupported operator.
     """
-    import torch
-
-    shapes = _input_shapes(input_shape)
-    examples = {key: torch.zeros(shape) for key, shape in shapes.items()}
-    frozen = copy.deepcopy(module).to("cpu", torch.float32).eval()
-    by_name = {k: v for k, v in examples.items() if isinstance(k, str)}
-    by_position = tuple(v for k, v in examples.items() if not isinstance(k, str))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.export.export(frozen, by_position, by_name or None)
-    except Exception as error:  # torch.export raises whatever the user's forward raises
-        raise ModelError(
-            "TC-M100",
-            f"torch.export could not trace the module: {type(error).__name__}: {_first_lines(error)}",
-            where=type(module).__name__,
-            fix="check --input-shape (batch of 1 first) and that forward has no data-dependent branches",
-        ) from error
-    return import_program(program, name or type(module).__name__, preprocess)
+    preprocess = preprocess or getattr(module, "preprocess", None)
+    frozen = copy.deepcopy(module).to("cpu").float().eval()
+    errors: list[ModelError] = []
+    for shapes in _readings(input_shape):
+        try:
+            return import_program(_exported(frozen, shapes), name or type(module).__name__, preprocess)
+        except ModelError as error:
+            errors.append(error)
+    raise next((e for e in errors if e.code != "TC-M100"), errors[0])
 
 
 def import_program(program: torch.export.ExportedProgram, name: str, preprocess: Preprocess | None = None) -> Graph:
@@ -72,7 +65,46 @@ def import_program(program: torch.export.ExportedProgram, name: str, preprocess:
     return verify(importer.run())
 
 
-def _input_shapes(given: Shape | Sequence[Shape] | Mapping[str, Shape]) -> dict[int | str, tuple[int, ...]]:
+def import_exported_program(path: Path) -> Graph:
+    """The graph of a `.pt2` file. Reading one can run code from it: only for files the user says they trust.
+
+    Raises ModelError TC-M120 when torch cannot read it, else as `import_module`.
+    """
+    import torch
+
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # torch.export.load raises whatever it meets
+        raise ModelError(
+            "TC-M120",
+            f"{path.name} cannot be read: {type(error).__name__}: {_first_lines(error)}",
+            where=str(path),
+            fix="export it again with this version of torch, or name the Python factory",
+        ) from error
+    return import_program(program, path.stem)
+
+
+def _exported(module: torch.nn.Module, shapes: Mapping[int | str, tuple[int, ...]]) -> torch.export.ExportedProgram:
+    import torch
+
+    examples = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    by_name = {k: v for k, v in examples.items() if isinstance(k, str)}
+    by_position = tuple(v for k, v in examples.items() if not isinstance(k, str))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(module, by_position, by_name or None)
+    except Exception as error:  # torch.export raises whatever the user's forward raises
+        raise ModelError(
+            "TC-M100",
+            f"torch.export could not trace the module: {type(error).__name__}: {_first_lines(error)}",
+            where=type(module).__name__,
+            fix="check --input-shape and that forward has no data-dependent branches",
+        ) from error
+
+
+def _readings(given: Shape | Sequence[Shape] | Mapping[str, Shape]) -> list[dict[int | str, tuple[int, ...]]]:
+    """Input shapes with their batch of 1, in the order to try: a leading 1 is the batch, or else a channel."""
     shapes: dict[Any, Any]
     if isinstance(given, Mapping):
         shapes = {**given}
@@ -80,24 +112,17 @@ def _input_shapes(given: Shape | Sequence[Shape] | Mapping[str, Shape]) -> dict[
         shapes = {0: given}
     else:
         shapes = dict(enumerate(given))
-    for key, shape in shapes.items():
-        where = f"input {key}"
-        if any(not isinstance(s, int) or s < 1 for s in shape):
+    for key, shape in (shapes or {0: ()}).items():
+        if not shape or any(not isinstance(s, int) or s < 1 for s in shape):
             raise ModelError(
                 "TC-M103",
                 f"shape {list(shape)} is dynamic or empty",
-                where=where,
-                fix="give every dimension a fixed size",
+                where=f"input {key}",
+                fix="give every dimension a fixed size, e.g. 3,32,32",
             )
-        if not shape or shape[0] != 1:
-            raise ModelError(
-                "TC-M103",
-                f"shape {list(shape)} does not start with the batch of 1",
-                where=where,
-                fix=f"use {','.join(map(str, (1, *shape)))}",
-            )
-        shapes[key] = tuple(shape)
-    return shapes
+    batched = {key: tuple(shape) if shape[0] == 1 else (1, *shape) for key, shape in shapes.items()}
+    extended = {key: (1, *shape) for key, shape in shapes.items()}
+    return [batched] if batched == extended else [batched, extended]
 
 
 def _first_lines(error: Exception) -> str:

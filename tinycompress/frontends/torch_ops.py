@@ -8,74 +8,15 @@ of the plain form. No torch is imported here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from tinycompress.errors import ModelError
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value, refuse
+from tinycompress.frontends.torch_calls import Call, Handler, Result, batch_free_axis, entries
+from tinycompress.frontends.torch_movement import MOVEMENT
 from tinycompress.ir import ops as o
 from tinycompress.ir.ops import Activation, Function
-
-Result = Value | list[Value]
-
-
-@dataclass(frozen=True)
-class Call:
-    """One ATen call: `args` by schema name, and the shapes of its results as torch computed them (with batch)."""
-
-    args: Mapping[str, Any]
-    result_shapes: tuple[tuple[int, ...], ...]
-
-    def __getitem__(self, name: str) -> Any:
-        return self.args[name]
-
-    def value(self, name: str = "self") -> Value:
-        """The activation passed as `name`."""
-        found = self.args[name]
-        if not isinstance(found, Value):
-            raise refuse(f"its argument {name!r} is a constant", "compute it outside the network")
-        return found
-
-    def data(self, name: str) -> np.ndarray[Any, Any] | None:
-        """The constant passed as `name`, or None."""
-        found = self.args[name]
-        if isinstance(found, Value):
-            raise refuse(f"its argument {name!r} is computed by the network", "use a fixed parameter instead")
-        return None if found is None else np.asarray(found, dtype=np.float32)
-
-    def constant(self, name: str) -> np.ndarray[Any, Any]:
-        """The constant passed as `name`."""
-        found = self.data(name)
-        if found is None:
-            raise refuse(f"its argument {name!r} is absent", "give it a value")
-        return found
-
-
-Handler = Callable[[ChannelsFirstBuilder, Call], Result]
-
-
-def batch_free_axis(dim: int, rank: int) -> int:
-    """A torch dimension of a batch-free rank-`rank` value; ModelError TC-M102 for the batch dimension."""
-    axis = dim + rank + 1 if dim < 0 else dim
-    if axis == 0:
-        raise ModelError(
-            "TC-M102", "it works along the batch axis", fix="keep dimension 0 as the batch of 1, e.g. flatten(1)"
-        )
-    return axis - 1
-
-
-def batch_free_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """A torch shape without its leading batch of 1; ModelError TC-M102 when it does not lead with 1."""
-    if not shape or shape[0] != 1:
-        raise ModelError(
-            "TC-M102",
-            f"its result of shape {list(shape)} has no leading batch axis of 1",
-            fix="keep dimension 0 as the batch, e.g. x.flatten(1) or x.view(x.size(0), -1)",
-        )
-    return tuple(int(s) for s in shape[1:])
 
 
 def _pair(value: int | Sequence[int], rank: int) -> o.Pair:
@@ -328,183 +269,54 @@ def _mean(b: ChannelsFirstBuilder, call: Call) -> Result:
     return b.mean(x, axes, bool(call["keepdim"]))
 
 
-def _view(b: ChannelsFirstBuilder, call: Call) -> Result:
-    """Any operator that only changes the source's shape: torch has already computed the new one."""
-    name = "input" if "input" in call.args else "self"
-    return b.reshape(call.value(name), batch_free_shape(call.result_shapes[0]))
-
-
-def _expand(b: ChannelsFirstBuilder, call: Call) -> Result:
-    shape = batch_free_shape(call.result_shapes[0])
-    if math.prod(shape) != math.prod(call.value().shape):
-        raise refuse("expanding a tensor", "leave expand out: +, - and * broadcast by themselves")
-    return b.reshape(call.value(), shape)
-
-
-def _permute(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x = call.value()
-    dims = [d % (len(x.shape) + 1) for d in call["dims"]]
-    if dims[0] != 0:
-        batch_free_axis(0, len(x.shape))
-    return b.transpose(x, tuple(d - 1 for d in dims[1:]))
-
-
-def _transpose(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x = call.value()
-    first, second = (batch_free_axis(call[name], len(x.shape)) for name in ("dim0", "dim1"))
-    perm = list(range(len(x.shape)))
-    perm[first], perm[second] = second, first
-    return b.transpose(x, tuple(perm))
-
-
-def _channel_shuffle(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x = call.value()
-    groups = int(call["groups"])
-    split = b.reshape(x, (groups, x.shape[0] // groups, *x.shape[1:]))
-    return b.reshape(b.transpose(split, (1, 0, *range(2, len(split.shape)))), x.shape)
-
-
-def _pixel_shuffle(b: ChannelsFirstBuilder, call: Call) -> Result:
-    c, h, w = call.value().shape
-    r = int(call["upscale_factor"])
-    split = b.reshape(call.value(), (c // (r * r), r, r, h, w))
-    return b.reshape(b.transpose(split, (0, 3, 1, 4, 2)), (c // (r * r), h * r, w * r))
-
-
-def _concat(b: ChannelsFirstBuilder, call: Call) -> Result:
-    values = list(call["tensors"])
-    if not all(isinstance(v, Value) for v in values):
-        raise refuse("joining a constant to an activation", "append it with padding, or leave it out")
-    return b.concat(values, batch_free_axis(call["dim"], len(values[0].shape)))
-
-
-def _stack(b: ChannelsFirstBuilder, call: Call) -> Result:
-    values = list(call["tensors"])
-    axis = batch_free_axis(call["dim"], len(values[0].shape) + 1)
-    expanded = [b.reshape(v, (*v.shape[:axis], 1, *v.shape[axis:])) for v in values]
-    return b.concat(expanded, axis)
-
-
-def _pieces(b: ChannelsFirstBuilder, call: Call) -> Result:
-    """chunk, split, split_with_sizes: the sizes are those of torch's results."""
-    x = call.value()
-    axis = batch_free_axis(call["dim"], len(x.shape))
-    ends = np.cumsum([shape[axis + 1] for shape in call.result_shapes])
-    return [
-        b.slice(x, axis, int(end) - shape[axis + 1], int(end), 1)
-        for end, shape in zip(ends, call.result_shapes, strict=True)
-    ]
-
-
-def _unbind(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x = call.value()
-    axis = batch_free_axis(call["dim"], len(x.shape))
-    shape = x.shape[:axis] + x.shape[axis + 1 :]
-    return [b.reshape(b.slice(x, axis, i, i + 1, 1), shape) for i in range(x.shape[axis])]
-
-
-def _clip_index(index: int | None, size: int, default: int) -> int:
-    if index is None:
-        return default
-    return min(max(index + size if index < 0 else index, 0), size)
-
-
-def _slice(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x = call.value()
-    rank = len(x.shape)
-    start, end = call["start"], call["end"]
-    if call["dim"] % (rank + 1) == 0 and start in (None, 0) and (end is None or end >= 1) and call["step"] == 1:
-        return x
-    axis = batch_free_axis(call["dim"], rank)
-    size = x.shape[axis]
-    return b.slice(x, axis, _clip_index(start, size, 0), _clip_index(end, size, size), int(call["step"]))
-
-
-def _select(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x = call.value()
-    axis = batch_free_axis(call["dim"], len(x.shape))
-    index = int(call["index"]) % x.shape[axis]
-    return b.reshape(b.slice(x, axis, index, index + 1, 1), x.shape[:axis] + x.shape[axis + 1 :])
-
-
-def _narrow(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x = call.value()
-    axis = batch_free_axis(call["dim"], len(x.shape))
-    return b.slice(x, axis, int(call["start"]), int(call["start"]) + int(call["length"]), 1)
-
-
-def _identity(b: ChannelsFirstBuilder, call: Call) -> Result:
-    name = "input" if "input" in call.args else "self"
-    return call.value(name)
-
-
-def _entries(names: str, handler: Handler) -> dict[str, Handler]:
-    return {f"aten.{name}": handler for name in names.split()}
-
-
 HANDLERS: dict[str, Handler] = {
-    **_entries("conv1d.default conv2d.default conv1d.padding conv2d.padding", _convolution),
-    **_entries("conv_transpose2d.input", _transpose_convolution),
-    **_entries("linear.default", _linear),
-    **_entries("matmul.default mm.default", _matmul),
-    **_entries("addmm.default", _addmm),
-    **_entries("batch_norm.default", _batch_norm),
-    **_entries("avg_pool1d.default avg_pool2d.default", _average_pool),
-    **_entries("max_pool1d.default max_pool2d.default", _max_pool),
-    **_entries("adaptive_avg_pool1d.default adaptive_avg_pool2d.default", _adaptive(o.AveragePool2D)),
-    **_entries("adaptive_max_pool1d.default adaptive_max_pool2d.default", _adaptive(o.MaxPool2D)),
-    **_entries("pad.default constant_pad_nd.default", _pad),
-    **_entries("upsample_nearest2d.vec", _resize(o.ResizeNearest, half_pixel=False)),
-    **_entries("upsample_bilinear2d.vec", _resize(o.ResizeBilinear, half_pixel=True)),
-    **_entries("relu.default", _clamp_to(o.RELU)),
-    **_entries("relu6.default", _clamp_to(o.RELU6)),
-    **_entries("hardtanh.default clamp.default clip.default clamp_min.default clamp_max.default", _clamp),
-    **_entries("sigmoid.default", _table(Function.SIGMOID)),
-    **_entries("tanh.default", _table(Function.TANH)),
-    **_entries("hardsigmoid.default", _table(Function.HARD_SIGMOID)),
-    **_entries("hardswish.default", _table(Function.HARD_SWISH)),
-    **_entries("silu.default", _table(Function.SILU)),
-    **_entries("mish.default", _table(Function.MISH)),
-    **_entries("leaky_relu.default", _table(Function.LEAKY_RELU, "negative_slope")),
-    **_entries("elu.default", _table(Function.ELU, "alpha", scale=1.0, input_scale=1.0)),
-    **_entries("softplus.default", _table(Function.SOFTPLUS, beta=1.0, threshold=20.0)),
-    **_entries("exp.default", _table(Function.EXP)),
-    **_entries("log.default", _table(Function.LOG)),
-    **_entries("sqrt.default", _table(Function.SQRT)),
-    **_entries("rsqrt.default", _table(Function.RSQRT)),
-    **_entries("square.default", _table(Function.SQUARE)),
-    **_entries("abs.default", _table(Function.ABS)),
-    **_entries("neg.default", _table(Function.NEG)),
-    **_entries("gelu.default", _gelu),
-    **_entries("pow.Tensor_Scalar", _power),
-    **_entries("prelu.default", _prelu),
-    **_entries("dropout.default feature_dropout.default", _dropout),
-    **_entries("softmax.int", _softmax(o.Softmax)),
-    **_entries("log_softmax.int", _softmax(o.LogSoftmax)),
-    **_entries("add.Tensor add.Scalar", _binary(o.Add)),
-    **_entries("sub.Tensor sub.Scalar", _binary(o.Sub)),
-    **_entries("mul.Tensor mul.Scalar", _binary(o.Mul)),
-    **_entries("div.Tensor div.Scalar", _divide),
-    **_entries("rsub.Scalar", _reverse_subtract),
-    **_entries("maximum.default max.other", _binary(o.Maximum)),
-    **_entries("minimum.default min.other", _binary(o.Minimum)),
-    **_entries("mean.dim", _mean),
-    **_entries("view.default reshape.default _unsafe_view.default flatten.using_ints unflatten.int", _view),
-    **_entries("squeeze.default squeeze.dim squeeze.dims unsqueeze.default", _view),
-    **_entries("expand.default expand_as.default", _expand),
-    **_entries("permute.default", _permute),
-    **_entries("transpose.int swapaxes.default", _transpose),
-    **_entries("channel_shuffle.default native_channel_shuffle.default", _channel_shuffle),
-    **_entries("pixel_shuffle.default", _pixel_shuffle),
-    **_entries("cat.default concat.default", _concat),
-    **_entries("stack.default", _stack),
-    **_entries("chunk.default split.Tensor split_with_sizes.default split.sizes", _pieces),
-    **_entries("unbind.int", _unbind),
-    **_entries("slice.Tensor", _slice),
-    **_entries("select.int", _select),
-    **_entries("narrow.default", _narrow),
-    **_entries("clone.default contiguous.default detach.default detach_.default alias.default", _identity),
-    **_entries("lift_fresh_copy.default to.dtype to.dtype_layout to.device type_as.default", _identity),
+    **entries("conv1d.default conv2d.default conv1d.padding conv2d.padding", _convolution),
+    **entries("conv_transpose2d.input", _transpose_convolution),
+    **entries("linear.default", _linear),
+    **entries("matmul.default mm.default", _matmul),
+    **entries("addmm.default", _addmm),
+    **entries("batch_norm.default", _batch_norm),
+    **entries("avg_pool1d.default avg_pool2d.default", _average_pool),
+    **entries("max_pool1d.default max_pool2d.default", _max_pool),
+    **entries("adaptive_avg_pool1d.default adaptive_avg_pool2d.default", _adaptive(o.AveragePool2D)),
+    **entries("adaptive_max_pool1d.default adaptive_max_pool2d.default", _adaptive(o.MaxPool2D)),
+    **entries("pad.default constant_pad_nd.default", _pad),
+    **entries("upsample_nearest2d.vec", _resize(o.ResizeNearest, half_pixel=False)),
+    **entries("upsample_bilinear2d.vec", _resize(o.ResizeBilinear, half_pixel=True)),
+    **entries("relu.default", _clamp_to(o.RELU)),
+    **entries("relu6.default", _clamp_to(o.RELU6)),
+    **entries("hardtanh.default clamp.default clip.default clamp_min.default clamp_max.default", _clamp),
+    **entries("sigmoid.default", _table(Function.SIGMOID)),
+    **entries("tanh.default", _table(Function.TANH)),
+    **entries("hardsigmoid.default", _table(Function.HARD_SIGMOID)),
+    **entries("hardswish.default", _table(Function.HARD_SWISH)),
+    **entries("silu.default", _table(Function.SILU)),
+    **entries("mish.default", _table(Function.MISH)),
+    **entries("leaky_relu.default", _table(Function.LEAKY_RELU, "negative_slope")),
+    **entries("elu.default", _table(Function.ELU, "alpha", scale=1.0, input_scale=1.0)),
+    **entries("softplus.default", _table(Function.SOFTPLUS, beta=1.0, threshold=20.0)),
+    **entries("exp.default", _table(Function.EXP)),
+    **entries("log.default", _table(Function.LOG)),
+    **entries("sqrt.default", _table(Function.SQRT)),
+    **entries("rsqrt.default", _table(Function.RSQRT)),
+    **entries("square.default", _table(Function.SQUARE)),
+    **entries("abs.default", _table(Function.ABS)),
+    **entries("neg.default", _table(Function.NEG)),
+    **entries("gelu.default", _gelu),
+    **entries("pow.Tensor_Scalar", _power),
+    **entries("prelu.default", _prelu),
+    **entries("dropout.default feature_dropout.default", _dropout),
+    **entries("softmax.int", _softmax(o.Softmax)),
+    **entries("log_softmax.int", _softmax(o.LogSoftmax)),
+    **entries("add.Tensor add.Scalar", _binary(o.Add)),
+    **entries("sub.Tensor sub.Scalar", _binary(o.Sub)),
+    **entries("mul.Tensor mul.Scalar", _binary(o.Mul)),
+    **entries("div.Tensor div.Scalar", _divide),
+    **entries("rsub.Scalar", _reverse_subtract),
+    **entries("maximum.default max.other", _binary(o.Maximum)),
+    **entries("minimum.default min.other", _binary(o.Minimum)),
+    **entries("mean.dim", _mean),
+    **MOVEMENT,
 }
 
 ADVICE: dict[str, str] = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinycompress.ir.graph import Preprocess
 
@@ -30,10 +31,12 @@ class ZooNetwork:
     preprocess: Preprocess = field(default_factory=Preprocess)
 
     def build(self) -> torch.nn.Module:
-        """A freshly initialised module; logits out, no softmax."""
+        """A freshly initialised module that knows its `input_shape` and `preprocess`; logits out, no softmax."""
         module, function = self.factory.split(":")
-        built: torch.nn.Module = getattr(importlib.import_module(f"{__name__}.{module}"), function)()
-        return built
+        built: Any = getattr(importlib.import_module(f"{__name__}.{module}"), function)()
+        built.input_shape, built.preprocess = self.input_shape, self.preprocess
+        network: torch.nn.Module = built
+        return network
 
 
 _UNIT_IMAGE = Preprocess(scale=1 / 255, value_range=(0.0, 255.0))
@@ -87,3 +90,10 @@ ZOO: dict[str, ZooNetwork] = {
     )
 }
 """Every network, by name."""
+
+
+def __getattr__(name: str) -> Callable[[], torch.nn.Module]:
+    """Networks as factories, so that ``tinycompress.zoo:resnet8`` names one."""
+    if name in ZOO:
+        return ZOO[name].build
+    raise AttributeError(f"the zoo has no {name!r}; it has {', '.join(ZOO)}")

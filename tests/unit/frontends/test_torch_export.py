@@ -13,7 +13,7 @@ from torch import nn
 from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.execute import float_reference
 from tinycompress.execute.torch_module import GraphModule
-from tinycompress.frontends.torch_export import import_module
+from tinycompress.frontends.torch_export import import_module, import_program
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
 from tinycompress.passes import prepare_for_quantization, prepare_for_training
@@ -333,10 +333,35 @@ def test_mixing_the_batch_is_refused(forward) -> None:
     assert caught.value.where
 
 
-@pytest.mark.parametrize("shape", [(1, -1, 8, 8), (1, 3, 0, 8), (3, 8, 8), (2, 3, 8, 8), (1, None, 4, 4)])
-def test_dynamic_and_unbatched_shapes_are_refused(shape) -> None:
+@pytest.mark.parametrize("shape", [(1, -1, 8, 8), (1, 3, 0, 8), (1, None, 4, 4), ()])
+def test_dynamic_shapes_are_refused(shape) -> None:
     with pytest.raises(ModelError) as caught:
         import_module(nn.Conv2d(3, 4, 3), shape)
+    assert caught.value.code == "TC-M103"
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "inside"),
+    [
+        (nn.Conv2d(3, 4, 3), (3, 8, 9), (8, 9, 3)),
+        (nn.Conv2d(1, 4, 3), (1, 8, 9), (8, 9, 1)),
+        (nn.Conv1d(3, 4, 3), (1, 3, 9), (9, 1, 3)),
+        (nn.Linear(7, 2), (7,), (7,)),
+        (nn.Linear(1, 2), (1, 1), (1,)),
+    ],
+)
+def test_shapes_come_with_or_without_the_batch(net, shape, inside) -> None:
+    graph = import_module(net, shape)
+    assert graph.tensor(graph.input_names[0]).shape == inside
+
+
+def test_dynamic_export_is_refused() -> None:
+    batch, height = torch.export.Dim.STATIC, torch.export.Dim("height", min=4, max=64)
+    program = torch.export.export(
+        nn.Conv2d(3, 4, 3), (torch.zeros(1, 3, 8, 8),), dynamic_shapes=((batch, None, height, None),)
+    )
+    with pytest.raises(ModelError) as caught:
+        import_program(program, "net")
     assert caught.value.code == "TC-M103"
 
 
