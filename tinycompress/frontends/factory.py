@@ -171,7 +171,9 @@ def _read(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the reader raise nearly anything
         reason = str(error)
-        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in reason:
+        if isinstance(error, pickle.UnpicklingError) and (
+            "Unsupported global" in reason or "Unsupported class" in reason
+        ):
             raise UnsafeModelError(
                 "TC-M112",
                 f"{path.name} holds more than tensors, and reading it could run code",
