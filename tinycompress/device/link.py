@@ -20,6 +20,7 @@ from tinycompress.errors import DeviceError, FrameError, LinkTimeout, PortError,
 
 REPLY_TIMEOUT_S = 6.0  # for requests the target answers at once
 RESEND_AFTER_S = 1.0
+QUICK_RESENDS = 20  # per request, at once after a damaged frame; then only when RESEND_AFTER_S has passed
 READ_SLICE_S = 0.05
 WRITE_TIMEOUT_S = 10.0
 BITS_PER_BYTE = 10
@@ -168,6 +169,7 @@ class _Exchange:
         self._good = 0
         self._damaged = 0
         self._refused_as_damaged = 0
+        self._quick_left = QUICK_RESENDS
 
     def count(self, data: bytes) -> bytes:
         self._bytes += len(data.strip(END))
@@ -177,6 +179,7 @@ class _Exchange:
         """Note one piece of the stream; returns a ROW that wants its acknowledgement."""
         if isinstance(item, BadFrame):
             self._damaged += item.is_crc
+            self._want_resend()
             return None
         self._good += 1
         if item.type == Msg.FAULT:
@@ -189,8 +192,13 @@ class _Exchange:
             raise self._refusal(item.payload)
         elif item.type == Msg.ERROR and item.payload == bytes((Refusal.BAD_FRAME,)):
             self._refused_as_damaged += 1
-            self.is_resend_wanted = True
+            self._want_resend()
         return None
+
+    def _want_resend(self) -> None:
+        if self._quick_left:
+            self._quick_left -= 1
+            self.is_resend_wanted = True
 
     def _refusal(self, payload: bytes) -> DeviceError:
         code = payload[0] if payload else 0
