@@ -42,15 +42,16 @@ class PaperModel:
 
     def evaluate(self, counts: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """`ram_bytes`, `flash_bytes` and `macs` when group g has `counts[g]` channels."""
-        steps = self.live_steps(counts)
-        widths = self.groups.tensor_widths(counts)
-        return {"ram_bytes": largest(steps), "flash_bytes": self._size(widths), "macs": self._macs(widths)}
+        return self.with_steps(counts)[0]
 
-    def live_steps(self, counts: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
-        """Live bytes during each operator of the chosen order; the largest is `ram_bytes`."""
-        work = self._workload(self.groups.tensor_widths(counts))
+    def with_steps(self, counts: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], tuple[Scalar, ...]]:
+        """`evaluate`, and the live bytes during each operator of the chosen order; the largest is `ram_bytes`."""
+        widths = self.groups.tensor_widths(counts)
+        work = self._workload(widths)
         order: tuple[int, ...] = self._order  # type: ignore[attr-defined]
-        return live_bytes(buffers(work, order), len(order))
+        steps = live_bytes(buffers(work, order), len(order))
+        named = {"ram_bytes": largest(steps), "flash_bytes": self._size(widths), "macs": self._macs(widths)}
+        return named, steps
 
     def _elements(self, tensor: str, widths: Mapping[str, Scalar]) -> Scalar:
         shape = self.graph.tensors[tensor].shape

@@ -84,7 +84,7 @@ def test_only_groups_live_at_the_peak_get_a_memory_gradient() -> None:
     model = PaperModel(graph, groups)
     model.evaluate(leaves)["ram_bytes"].backward()
     touched = {name for name, leaf in leaves.items() if leaf.grad is not None and leaf.grad != 0}
-    steps = [float(s) for s in model.live_steps({})]
+    steps = [float(s) for s in model.with_steps({})[1]]
     names = [g.name for g in groups.prunable]
     peak = steps.index(max(steps))
     assert touched == set(names[max(0, peak - 1) : peak + 1])

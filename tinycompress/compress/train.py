@@ -1,0 +1,272 @@
+"""Training of one graph, epoch by epoch: seeds, schedules, checkpoints by rename, exact resume, pruning hooks."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tinycompress.compress.augment import augment
+from tinycompress.compress.distill.losses import Distillation, cross_entropy, matched_smoothing, mean_squared_error
+from tinycompress.compress.network import Network
+from tinycompress.compress.recipe import AugmentSettings, DistillSettings, TrainSettings
+from tinycompress.compress.shrink import Keep
+from tinycompress.compress.task import Task
+from tinycompress.errors import QualityError
+from tinycompress.ir.graph import Graph
+from tinycompress.ir.store import load, save
+
+Progress = Callable[[str, str, float | None], None]
+"""(stage, text, fraction of the stage or None)."""
+
+
+def silent(stage: str, text: str, fraction: float | None = None) -> None:
+    """Progress that goes nowhere."""
+
+
+class Hook(Protocol):
+    """What may happen inside a training run: gates before a step, bookkeeping after it, cuts at epoch ends."""
+
+    def before_step(self, trainer: Trainer, step: int) -> None: ...
+
+    def after_backward(self, trainer: Trainer, step: int) -> None: ...
+
+    def after_epoch(self, trainer: Trainer, epoch: int) -> None: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+@dataclass
+class Objective:
+    """The loss of a batch: the task's, smoothed or distilled from a frozen teacher that sees the same inputs."""
+
+    task: Task
+    teacher: Network | None = None
+    distill: DistillSettings = field(default_factory=DistillSettings)
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        patient = self.distill.recipe == "patient"
+        self._mix = Distillation(1.0, 1.0) if patient else Distillation(self.distill.alpha, self.distill.temperature)
+
+    def __call__(self, output: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        loss = self._task_loss(output, inputs if self.task.kind == "autoencoder" else targets)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            self.teacher.module.eval()
+            soft: Tensor = self.teacher.module(inputs)
+        return self._mix(output, soft, loss, are_logits=self.task.kind == "classification")
+
+    def _task_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        chosen = self.task.loss_name
+        if callable(chosen):
+            return torch.as_tensor(chosen(output, target))
+        if chosen == "cross_entropy":
+            return cross_entropy(output, target, self.smoothing)
+        return mean_squared_error(output, target)
+
+
+def resolve_smoothing(settings: TrainSettings, teacher: Network | None, inputs: Tensor) -> float:
+    """ε of label smoothing; ``matched`` takes the teacher's mean confidence over the first inputs."""
+    if settings.label_smoothing != "matched":
+        return float(settings.label_smoothing)
+    return 0.0 if teacher is None else matched_smoothing(teacher.outputs(inputs[:2048]))
+
+
+@dataclass
+class Epoch:
+    """One line of a training curve. `score` is the task's metric on the validation split."""
+
+    epoch: int
+    loss: float
+    score: float
+    lr: float
+    seconds: float
+    parameters: int
+
+
+@dataclass
+class Trainer:
+    """Trains `graph` on `task`. Everything random derives from (seed, epoch), so a run resumed at an epoch is the run.
+
+    Raises QualityError TC-Q102 at the first non-finite loss, naming the step; the last checkpoint stays.
+    """
+
+    graph: Graph
+    task: Task
+    settings: TrainSettings
+    device: torch.device
+    seed: int = 0
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    objective: Objective | None = None
+    hook: Hook | None = None
+    checkpoint: Path | None = None
+    stage: str = "train"
+    progress: Progress = silent
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.network = Network(self.graph, self.device)
+        self.inputs = self.network.inputs(self.task.train.inputs)
+        targets = self.task.train.targets
+        self.targets = torch.zeros(len(self.inputs)) if targets is None else torch.from_numpy(targets.copy())
+        self.targets = self.targets.to(self.device)
+        self.batch = min(self.settings.batch, len(self.inputs))
+        self.steps_per_epoch = len(self.inputs) // self.batch
+        self.total_steps = self.settings.epochs * self.steps_per_epoch
+        self.history: list[Epoch] = []
+        self.optimizer = self._optimizer({})
+        self.loss = self.objective or Objective(self.task)
+
+    def run(self) -> Graph:
+        """Trains to the end (from the checkpoint when there is one) and returns the graph with its weights."""
+        self._resume()
+        validation = self.network.inputs(self.task.val.inputs)
+        for epoch in range(len(self.history), self.settings.epochs):
+            started = time.perf_counter()
+            loss = self._epoch(epoch)
+            if self.hook is not None:
+                self.hook.after_epoch(self, epoch)
+            outputs = self.network.outputs(validation)
+            score = self.task.score(outputs.cpu().numpy(), self.task.val, validation.cpu().numpy())
+            size = sum(p.numel() for _, _, p in self.network.parameters())
+            line = Epoch(epoch, loss, score, self._rate(), time.perf_counter() - started, size)
+            self.history.append(line)
+            text = f"epoch {epoch + 1}/{self.settings.epochs} loss {loss:.4f} {self.task.metric_name} {score:.4f}"
+            self.progress(self.stage, text, (epoch + 1) / self.settings.epochs)
+            self._save()
+        return self.network.graph()
+
+    def _epoch(self, epoch: int) -> float:
+        generator = torch.Generator(self.device).manual_seed(_mixed(self.seed, epoch))
+        torch.manual_seed(_mixed(self.seed, epoch) + 1)
+        order = torch.randperm(len(self.inputs), generator=generator, device=self.device)
+        self.network.module.train()
+        total = 0.0
+        for index in range(self.steps_per_epoch):
+            chosen = order[index * self.batch : (index + 1) * self.batch]
+            step = epoch * self.steps_per_epoch + index
+            total += self._step(step, augment(self.inputs[chosen], self.augment, generator), self.targets[chosen])
+        return total / max(1, self.steps_per_epoch)
+
+    def _step(self, step: int, inputs: Tensor, targets: Tensor) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, step, self.steps_per_epoch)
+        if self.masks:
+            self.network.set_masks(self.masks)
+        if self.hook is not None:
+            self.hook.before_step(self, step)
+        loss = self.loss(self.network.module(inputs), inputs, targets)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise QualityError(
+                "TC-Q102",
+                f"the loss became {value} at step {step} (epoch {step // self.steps_per_epoch + 1})",
+                where=self.stage,
+                fix=f"lower the learning rate (now {self._rate():.3g}); the last good checkpoint is kept",
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.hook is not None:
+            self.hook.after_backward(self, step)
+        self.optimizer.step()
+        return value
+
+    def _rate(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    # -- optimiser and physical cuts ---------------------------------------------------------------------------------
+
+    def _optimizer(self, states: Mapping[str, Mapping[str, Tensor]]) -> torch.optim.Optimizer:
+        """Weight decay acts on weights only. `states` are restored by ``op.field``."""
+        named = list(self.network.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for _, n, p in named if n == "weights"], "weight_decay": self.settings.weight_decay},
+            {"params": [p for _, n, p in named if n != "weights"], "weight_decay": 0.0},
+        ]
+        groups = [g for g in groups if g["params"]]
+        optimizer: torch.optim.Optimizer
+        if self.settings.optimizer == "adam":
+            optimizer = torch.optim.AdamW(groups, lr=self.settings.lr)
+        else:
+            momentum = self.settings.momentum
+            optimizer = torch.optim.SGD(groups, lr=self.settings.lr, momentum=momentum, nesterov=momentum > 0)
+        for op, name, parameter in self.network.parameters():
+            if f"{op}.{name}" in states:
+                optimizer.state[parameter] = dict(states[f"{op}.{name}"])
+        return optimizer
+
+    def cut(self, keep: Keep) -> None:
+        """Replaces the network by a physically smaller one in the middle of training; optimiser state is cut alike."""
+        self.network, states = self.network.smaller(keep, self.optimizer)
+        self.optimizer = self._optimizer(states)
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        states = {f"{op}.{name}": dict(self.optimizer.state[p]) for op, name, p in self.network.parameters()
+                  if p in self.optimizer.state}  # fmt: skip
+        document = {
+            "optimizer": states,
+            "hook": {} if self.hook is None else self.hook.state(),
+            "history": [vars(line) for line in self.history],
+        }
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{self.checkpoint.name}-", dir=self.checkpoint.parent))
+        save(self.network.graph(), scratch / "graph")
+        torch.save(document, scratch / "training.pt")
+        if self.checkpoint.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{self.checkpoint.name}-old-", dir=self.checkpoint.parent))
+            os.rename(self.checkpoint, old / "checkpoint")
+            os.rename(scratch, self.checkpoint)
+            shutil.rmtree(old)
+        else:
+            os.rename(scratch, self.checkpoint)
+
+    def _resume(self) -> None:
+        if self.checkpoint is None or not (self.checkpoint / "training.pt").exists():
+            return
+        document = torch.load(self.checkpoint / "training.pt", map_location=self.device, weights_only=True)
+        self.network = Network(load(self.checkpoint / "graph"), self.device)
+        self.optimizer = self._optimizer(document["optimizer"])
+        self.history = [Epoch(**line) for line in document["history"]]
+        if self.hook is not None:
+            self.hook.load_state(document["hook"])
+
+
+def _mixed(seed: int, epoch: int) -> int:
+    return (seed * 1_000_003 + epoch * 7919 + 17) % (2**31)
+
+
+def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
+    """The rate at a step: linear warm-up, then cosine to 0, steps at the milestones, or constant."""
+    total = max(1, settings.epochs * steps_per_epoch)
+    warm = min(1.0, (step + 1) / max(1.0, settings.warmup_epochs * steps_per_epoch))
+    if settings.schedule == "cosine":
+        factor = 0.5 * (1.0 + math.cos(math.pi * step / total))
+    elif settings.schedule == "step":
+        factor = settings.decay ** sum(step >= m * total for m in settings.milestones)
+    else:
+        factor = 1.0
+    return settings.lr * warm * factor
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA when there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
