@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinycompress.emit.params import Member, struct_members
 from tinycompress.execute import reference
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, GraphInput, QuantGraph, Rounding
@@ -371,6 +372,19 @@ def call(
     return tuple(answer[a:b] for a, b in itertools.pairwise(ends))
 
 
+@cache
+def _members(header: str, params_type: str) -> tuple[Member, ...]:
+    return struct_members((KERNEL_DIRECTORY / header).read_text(), params_type)
+
+
+def _check_layout(variant: KernelVariant, packed: PackedKernel) -> None:
+    """Scalars in struct order, then arrays in struct order; only arrays at the end may be absent."""
+    members = [(m.name, m.is_pointer) for m in _members(variant.header, packed.params_type)]
+    given = [(name, False) for name, _ in packed.scalars] + [(a.field, True) for a in packed.arrays]
+    assert members[: len(given)] == given, f"{packed.params_type}: packed {given}, declared {members}"
+    assert all(is_pointer for _, is_pointer in members[len(given) :]), f"{packed.params_type} lacks members"
+
+
 def rows_of(array: Array) -> list[bytes]:
     """The rows of a tensor's value, as the kernels get them."""
     rows = row_count(array.shape)
@@ -401,6 +415,7 @@ def run(
     """
     assert variant.supports(op, graph), f"{variant.name} does not support {op}"
     packed = variant.pack(op, graph, graph.rounding)
+    _check_layout(variant, packed)
     outputs = [graph.tensors[n] for n in op.outputs]
     heights = [row_count(t.shape) for t in outputs]
     step = heights[0] if variant.whole_input else (rows_per_call or variant.rows_per_step(op, graph))

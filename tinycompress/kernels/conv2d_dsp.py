@@ -16,7 +16,7 @@ from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKer
 from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import Clamp, Requantization, choose_requantization
 
-CORE_HEADERS = ("tc_lanes_dsp.h", "tc_requantize_dsp.h", "tc_gemm_dsp.h")
+CORE_HEADERS = ("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h", "tc_gemm_dsp.h")
 
 
 @dataclass(frozen=True)

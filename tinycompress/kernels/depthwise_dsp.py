@@ -18,7 +18,7 @@ from tinycompress.kernels.requantize_dsp import FORM_TIES, Requantization, choos
 
 MAX_UNROLLED_PAIRS = 6
 MAX_UNROLLED_COLUMNS = 12
-HEADERS = ("tc_lanes_dsp.h", "tc_requantize_dsp.h")
+HEADERS = ("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h")
 
 
 def requantization_of(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> Requantization | None:
