@@ -89,8 +89,8 @@ def function_table(op: o.Table, x: QParams, y: QParams, name: str) -> Tensor:
     real = apply(op.function, inputs, op.alpha)
     valid = np.flatnonzero(~np.isnan(real))
     nearest = valid[np.abs(valid[None, :] - np.arange(256)[:, None]).argmin(axis=1)]
-    limit = np.finfo(np.float32).max
-    values = quantize_values(np.clip(real[nearest], -limit, limit), y, DType.INT8)
+    beyond = 1000.0 * y.tensor_scale
+    values = quantize_values(np.clip(real[nearest], -beyond, beyond), y, DType.INT8)
     return Tensor(name, (256,), DType.INT8, None, values, op.function.value)
 
 

@@ -110,8 +110,9 @@ class Histogram:
             self.low, self.high = low, high + margin
         while low < self.low or high >= self.high:
             self._double(downwards=low < self.low)
-        counts, _ = np.histogram(values, bins=self.counts.size, range=(self.low, self.high))
-        self.counts += counts
+        bins = self.counts.size
+        index = ((values.reshape(-1).astype(np.float64) - self.low) * (bins / (self.high - self.low))).astype(np.intp)
+        self.counts += np.bincount(np.minimum(index, bins - 1), minlength=bins)
 
     def _double(self, downwards: bool) -> None:
         merged = self.counts.reshape(-1, 2).sum(axis=1)
