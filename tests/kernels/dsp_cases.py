@@ -93,6 +93,43 @@ def depthwise(
     return Case(name, variant, graph, {"x": int8_values(rng, x, kind)})
 
 
+def fully_connected(
+    variant: KernelVariant,
+    name: str,
+    x: tuple[int, ...],
+    outputs: int,
+    *,
+    relu: bool = True,
+    zero_points: tuple[int, int] = (-128, -128),
+    scale: float = 2.0**-8,
+    spread: float = 3.0,
+    kind: str = "random",
+    seed: int = 0,
+) -> Case:
+    """A FullyConnected case; `scale` is the layer's mean multiplier s_x·s_w/s_y."""
+    rng = np.random.default_rng(seed)
+    weights, bias = weighted_tensors(rng, (outputs, x[-1]), 0, scale, spread, kind)
+    clamp = o.RELU if relu else o.NO_ACTIVATION
+    op = o.FullyConnected(name="fc", inputs=("x",), outputs=("y",), weights="w", bias="b", activation=clamp)
+    tensors = (activation("x", x, 1.0, zero_points[0]), weights, bias)
+    graph = single_op(op, tensors, QParams.per_tensor(1.0, zero_points[1]))
+    return Case(name, variant, graph, {"x": int8_values(rng, x, kind)})
+
+
+def _fully_connected_cases() -> list[Case]:
+    cases = []
+    for tag, variant in zip(("fc", "fc-packed"), DSP[o.FullyConnected], strict=True):
+        cases += [
+            fully_connected(variant, f"{tag}-128", (128,), 16),
+            fully_connected(variant, f"{tag}-640", (640,), 8, relu=False, zero_points=(5, 96)),
+            fully_connected(variant, f"{tag}-odd", (67,), 10, zero_points=(4, -128)),
+            fully_connected(variant, f"{tag}-few", (3,), 2, relu=False, zero_points=(0, -5)),
+            fully_connected(variant, f"{tag}-vectors", (3, 2, 12), 6, relu=False, zero_points=(-20, 7)),
+            fully_connected(variant, f"{tag}-extremes", (40,), 12, kind="extremes", scale=2.0**-11),
+        ]
+    return cases
+
+
 def _depthwise_cases() -> list[Case]:
     dense = DSP[o.DepthwiseConv2D][0]
     return [
@@ -133,4 +170,4 @@ def _conv2d_cases() -> list[Case]:
 
 def all_cases() -> list[Case]:
     """Every DSP variant on shapes that reach each of its paths."""
-    return [*_conv2d_cases(), *_depthwise_cases()]
+    return [*_conv2d_cases(), *_depthwise_cases(), *_fully_connected_cases()]

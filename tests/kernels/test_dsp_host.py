@@ -43,3 +43,25 @@ def test_depthwise_equals_the_reference(
     for variant in DSP[o.DepthwiseConv2D]:
         if variant.supports(graph.ops[0], graph):
             h.check(variant, graph, rng)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    outputs=st.integers(1, 9),
+    activation=st.sampled_from([o.NO_ACTIVATION, o.RELU, o.RELU6]),
+    per_channel=st.booleans(),
+    extreme=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_fully_connected_equals_the_reference(
+    shape: list[int], outputs: int, activation: o.Activation, per_channel: bool, extreme: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    graph = h.fully_connected_graph(
+        rng, shape=(*shape[:-1], 7 * shape[-1]), outputs=outputs, activation=activation, per_channel=per_channel,
+        extreme=extreme,
+    )  # fmt: skip
+    for variant in DSP[o.FullyConnected]:
+        if variant.supports(graph.ops[0], graph):
+            h.check(variant, graph, rng)

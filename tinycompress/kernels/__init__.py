@@ -15,6 +15,7 @@ from tinycompress.kernels import (
     depthwise_dsp,
     elementwise,
     fully_connected,
+    fully_connected_dsp,
     layout,
     mean,
     pool,
@@ -59,6 +60,7 @@ PORTABLE: KernelTable = {
 DSP: KernelTable = {
     o.Conv2D: conv2d_dsp.CONV2D,
     o.DepthwiseConv2D: depthwise_dsp.DEPTHWISE,
+    o.FullyConnected: fully_connected_dsp.FULLY_CONNECTED,
 }
 """Kernels for cores with the DSP extension, with C twins for others."""
 

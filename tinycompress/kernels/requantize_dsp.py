@@ -73,10 +73,11 @@ def choose_requantization(channels: Channels, clamp: Clamp, rounding: Rounding) 
             shifted = _shifted(channels, clamp, rounding, form)
             if shifted is not None:
                 return shifted
-    return _ties(channels) if rounding is Rounding.DOUBLE else None
+    return ties_form(channels) if rounding is Rounding.DOUBLE else None
 
 
-def _ties(channels: Channels) -> Requantization | None:
+def ties_form(channels: Channels) -> Requantization | None:
+    """Form 0: exact for any range that fits int32 and right shifts of at least 2; None otherwise."""
     live = channels.multiplier != 0
     right = np.where(live, -channels.shift, 2)
     if (right < 2).any():
