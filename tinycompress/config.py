@@ -27,12 +27,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PreprocessSection(Section):
+    """How the user's data becomes the network's input: real = (user · scale − mean) / std, scalars or per channel."""
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    value_range: tuple[float, float] | None = None
+
+
 class ModelSection(Section):
-    """The network: a file (.onnx, .tflite, stored graph) or a Python factory `pkg.mod:name` / `file.py:name`."""
+    """The network: a file (.onnx, .tflite, stored graph) or a Python factory `pkg.mod:name` / `file.py:name`.
+
+    `input_shape` is one shape, or a list of shapes for a network with several inputs; `preprocess` travels with the
+    network (a factory's module may carry its own as an attribute).
+    """
 
     source: str | None = None
     weights: Path | None = None
-    input_shape: tuple[int, ...] | None = None
+    input_shape: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None
+    preprocess: PreprocessSection | None = None
     name: str | None = None
     trust: bool = False
 
@@ -200,15 +214,15 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
     values[key] = value
 
 
-def parse_shape(text: str) -> tuple[int, ...]:
-    """``1,28,28`` or ``1x28x28`` → (1, 28, 28); ConfigError TC-C104 otherwise."""
+def parse_shape(text: str) -> tuple[int, ...] | tuple[tuple[int, ...], ...]:
+    """``1,28,28`` or ``1x28x28`` → (1, 28, 28); ``1,28,28;10`` → one shape per input; ConfigError TC-C104 otherwise."""
     try:
-        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+        shapes = tuple(tuple(int(n) for n in part.replace("x", ",").split(",")) for part in text.split(";"))
     except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
+        shapes = ()
+    if not shapes or min(n for shape in shapes for n in shape) < 1:
         raise ConfigError("TC-C104", f"{text!r} is not a shape", where="--input-shape", fix="write e.g. 1,28,28")
-    return shape
+    return shapes[0] if len(shapes) == 1 else shapes
 
 
 def config_json(config: Config) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def test_files_in_a_recipe_are_relative_to_it(tmp_path: Path) -> None:
 
 def test_shapes() -> None:
     assert parse_shape("1,28,28") == parse_shape("1x28x28") == (1, 28, 28)
+    assert parse_shape("1,28,28;10") == ((1, 28, 28), (10,))
     with pytest.raises(ConfigError, match="TC-C104"):
         parse_shape("a,b")
 

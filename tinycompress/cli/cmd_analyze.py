@@ -20,10 +20,10 @@ def analyze(config: Config, run: opt.RunOption = None, json: opt.Json = False) -
 
     Sizes do not depend on calibration data: a float network without any is calibrated on random data.
     """
-    from tinycompress.pipeline.analysis import analysis, calibrated
+    from tinycompress.pipeline.analysis import calibrated
 
     with opt.open_pipeline(calibrated(config), run, False) as pipeline:
-        result = analysis(pipeline)
+        result = pipeline.analyze()
     if not json:
         from tinycompress.cli.output import print_table
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tinycompress.boards import Board
 from tinycompress.config import Config
 from tinycompress.errors import BudgetError
+from tinycompress.ir.graph import QuantGraph
+from tinycompress.pipeline.planning import plan_for
 from tinycompress.pipeline.quantizing import RANDOM
 from tinycompress.pipeline.reporting import layer_reports, model_report
-from tinycompress.pipeline.stages import Pipeline
 from tinycompress.plan import Plan, plan
 from tinycompress.report.model import Layer, Model
 from tinycompress.units import format_bytes, format_count
@@ -67,16 +69,16 @@ def calibrated(config: Config) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update={"calibration": RANDOM})})
 
 
-def analysis(pipeline: Pipeline) -> Analysis:
-    """Plan without limits, then hold the plan against the board's (or the recipe's) limits."""
-    graph, board = pipeline.quantized, pipeline.board
-    free = plan(graph, has_dsp=board.has_dsp)
+def analyze(
+    graph: QuantGraph, board: Board, *, ram_bytes: int | None = None, flash_bytes: int | None = None
+) -> Analysis:
+    """Plan within the budgets (default: all the board has); where that fails, plan without and say what is exceeded."""
     verdict = None
     try:
-        chosen = pipeline.plan
+        chosen = plan_for(graph, board, ram_bytes, flash_bytes)
     except BudgetError as error:
         verdict = f"{error.what} ({error.where})" if error.where else error.what
-        chosen = free
+        chosen = plan(graph, has_dsp=board.has_dsp)
     return Analysis(
         model=model_report(chosen),
         board=board.id,

@@ -7,13 +7,13 @@ from pathlib import Path
 from tinycompress.config import ModelSection
 from tinycompress.errors import ConfigError, UnsafeModelError
 from tinycompress.ir import store
-from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.graph import Graph, Preprocess, QuantGraph
 
 FILE_SUFFIXES = (".onnx", ".tflite")
 
 
-def load_model(section: ModelSection) -> Graph | QuantGraph:
-    """The network that `section` names.
+def load_model(section: ModelSection, preprocess: Preprocess | None = None) -> Graph | QuantGraph:
+    """The network that `section` names; `preprocess` stands in for the section's when that has none (factories only).
 
     ConfigError TC-C105 when it is nothing we can open; UnsafeModelError TC-M600 for a .pt2 file without `trust`;
     otherwise what the front end raises.
@@ -29,7 +29,7 @@ def load_model(section: ModelSection) -> Graph | QuantGraph:
     if path.suffix == ".pt2":
         return _load_exported_program(path, trust=section.trust)
     if ":" in source:
-        return _load_factory(section)
+        return _load_factory(section, preprocess)
     kind = "does not exist" if not path.exists() else "is not a model file"
     raise ConfigError(
         "TC-C105",
@@ -51,7 +51,7 @@ def _load_exported_program(path: Path, *, trust: bool) -> Graph:
     return import_exported_program(path)
 
 
-def _load_factory(section: ModelSection) -> Graph:
+def _load_factory(section: ModelSection, preprocess: Preprocess | None) -> Graph:
     from tinycompress.frontends.factory import load_module
     from tinycompress.frontends.torch_export import import_module
 
@@ -63,4 +63,6 @@ def _load_factory(section: ModelSection) -> Graph:
             "TC-C104", f"the input shape of {section.source} is not known", fix="give --input-shape, e.g. 1,28,28"
         )
     name = section.name or section.source.rpartition(":")[2]
-    return import_module(module, tuple(shape), name=name)
+    if section.preprocess is not None:
+        preprocess = Preprocess(**section.preprocess.model_dump())
+    return import_module(module, tuple(shape), name, preprocess)

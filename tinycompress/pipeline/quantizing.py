@@ -20,7 +20,7 @@ RANDOM_NOTE = "calibrated on random data: sizes and counts are right, accuracy i
 
 def quantize_for_deployment(graph: Graph | QuantGraph, config: Config, dataset: Dataset | None) -> QuantGraph:
     """`graph` as the integer network that is deployed: as it is, or calibrated and quantized when it is float."""
-    from tinycompress.passes import prepare_for_deployment, prepare_for_quantization
+    from tinycompress.passes import prepare_for_deployment
 
     rounding = Rounding(config.quantize.rounding)
     if isinstance(graph, QuantGraph):
@@ -29,11 +29,12 @@ def quantize_for_deployment(graph: Graph | QuantGraph, config: Config, dataset: 
 
     batch, note = calibration_inputs(graph, config, dataset)
     quantized = quantize(
-        prepare_for_quantization(graph),
+        graph,
         batch,
         weights=config.quantize.weights,
         activations=config.quantize.activations,
         rounding=rounding,
+        bias_correction=config.quantize.bias_correction,
     )
     deployed = prepare_for_deployment(quantized)
     return _noted(deployed, note) if note else deployed

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tinycompress.emit import Program
     from tinycompress.ir.graph import Graph, QuantGraph
     from tinycompress.ir.tensor import Array
+    from tinycompress.pipeline.analysis import Analysis
     from tinycompress.pipeline.measuring import HostRun
     from tinycompress.pipeline.target import Target
     from tinycompress.plan.model import Plan
@@ -153,22 +154,26 @@ class Pipeline:
 
     # -- plan and generate -------------------------------------------------------------------------------------------
 
+    @property
+    def limits(self) -> tuple[int | None, int | None]:
+        """The recipe's (RAM, flash) budgets in bytes; None where it sets none and the board's own limit holds."""
+        budget = self.config.budget
+        return _bytes(budget.ram_bytes, "budget.ram_bytes"), _bytes(budget.flash_bytes, "budget.flash_bytes")
+
     @functools.cached_property
     def plan(self) -> Plan:
         """The checked plan for the board."""
-        from tinycompress.plan import plan
-        from tinycompress.units import parse_bytes
+        from tinycompress.pipeline.planning import plan_for
 
-        graph, board, budget = self.quantized, self.board, self.config.budget
-        self.progress("plan", f"{graph.name} for {board.id}")
-        ram, flash = budget.ram_bytes, budget.flash_bytes
-        return plan(
-            graph,
-            has_dsp=board.has_dsp,
-            ram_bytes=board.ram_bytes - board.stack_bytes if ram is None else parse_bytes(ram),
-            flash_bytes=board.flash_bytes if flash is None else parse_bytes(flash),
-            board=board.id if ram is None and flash is None else "the budget",
-        )
+        self.progress("plan", f"{self.quantized.name} for {self.board.id}")
+        return plan_for(self.quantized, self.board, *self.limits)
+
+    def analyze(self) -> Analysis:
+        """What the network needs on the board, and whether it fits."""
+        from tinycompress.pipeline.analysis import analyze
+
+        ram, flash = self.limits
+        return analyze(self.quantized, self.board, ram_bytes=ram, flash_bytes=flash)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -241,6 +246,15 @@ class Pipeline:
         from tinycompress.pipeline.deploying import deploy
 
         return deploy(self, target, inputs=inputs, outputs=outputs)
+
+
+def _bytes(size: int | str | None, where: str) -> int | None:
+    from tinycompress.units import parse_bytes
+
+    try:
+        return None if size is None else parse_bytes(size)
+    except ValueError as error:
+        raise ConfigError("TC-C103", str(error), where=where) from None
 
 
 def _model_label(config: Config) -> str:
