@@ -273,10 +273,11 @@ def test_resize(kind: type[o.Op], builtin: str, size: tuple[int, int], mode: str
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-def test_svdf_over_time(rank: int) -> None:
-    rng = np.random.default_rng(RNG_SEED)
+@pytest.mark.parametrize("seed", range(4))
+def test_svdf_over_time(rank: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
     filters, memory = 6, 5
-    x = qtensor("x", (10,), 0.02, 3)
+    x = qtensor("x", (10,), float(rng.uniform(0.01, 0.03)), 3)
     feature = weights_tensor("f", rng, (filters, 10), None)
     q_time = qtensor("q", (), 0.0007, 0).qparams
     time = Tensor(
@@ -289,7 +290,7 @@ def test_svdf_over_time(rank: int) -> None:
     )
     y = qtensor("y", (), 0.03, -128)
     graph = one_op_graph(op, [x, feature, time, bias, state, y], state=("s", "s2"))
-    batch = random_int8(rng, 12, 10)
+    batch = random_int8(rng, 60, 10)
     ours, carried = [], None
     for sample in batch:
         result = run(graph, {"x": sample}, carried)
@@ -300,3 +301,30 @@ def test_svdf_over_time(rank: int) -> None:
     options = option("SVDFOptions", rank=rank, fusedActivationFunction=ACTIVATION.RELU)
     file = tflm.build("SVDF", options, [value_of(x), *extra], value_of(graph.tensors["y"]))
     np.testing.assert_array_equal(np.stack(ours), tflm.run(file, batch))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_multipliers_over_random_scales(seed: int) -> None:
+    """A multiplier that is off in its last bits shows up in a few of thousands of values only."""
+    rng = np.random.default_rng(seed)
+    scale = lambda: float(np.exp(rng.uniform(-7, 1)))  # noqa: E731
+    x, z = qtensor("x", (64,), scale(), 5), qtensor("z", (64,), scale(), -3)
+    w = weights_tensor("w", rng, (32, 64), None)
+    b = Tensor("b", (32,), DType.INT32, data=np.zeros(32, np.int32))
+    spread = x.quantization.tensor_scale * w.quantization.tensor_scale * 255 * 73 * 8
+    y = qtensor("y", (), float(spread / rng.uniform(30, 200)), 1)
+    batches = [random_int8(rng, 400, 64), random_int8(rng, 400, 64)]
+    op = o.FullyConnected(name="fc", inputs=("x",), outputs=("y",), weights="w", bias="b")
+    extra = [value_of(w, batch=False), bias_value(b, x, w)]
+    check(op, [x, w, b, y], "FULLY_CONNECTED", option("FullyConnectedOptions"), batches[:1], extra)
+    largest = max(x.quantization.tensor_scale, z.quantization.tensor_scale)
+    both = [x, z, qtensor("y", (), float(largest * rng.uniform(0.5, 2.5)), -7)]
+    check(o.Add(name="a", inputs=("x", "z"), outputs=("y",)), both, "ADD", option("AddOptions"), batches)
+    check(o.Sub(name="s", inputs=("x", "z"), outputs=("y",)), both, "SUB", option("SubOptions"), batches)
+    product = x.quantization.tensor_scale * z.quantization.tensor_scale * rng.uniform(60, 150)
+    check(
+        o.Mul(name="m", inputs=("x", "z"), outputs=("y",)), [x, z, qtensor("y", (), float(product), 3)],
+        "MUL", option("MulOptions"), batches,
+    )  # fmt: skip
+    quantize = o.Quantize(name="q", inputs=("x",), outputs=("y",))
+    check(quantize, [x, qtensor("y", (), scale(), 9)], "QUANTIZE", option("QuantizeOptions"), batches[:1])
