@@ -161,17 +161,15 @@ class LayerCosts:
 
 
 def _constant(tensor: Tensor, shape: Shape, axis: int | None) -> Tensor:
-    """An int8 constant of `shape`: small equal weights, quantized along `axis`."""
+    """An int8 constant of `shape`: small equal weights, quantized per tensor if it is already, else along `axis`."""
     dtype = DType.INT8 if tensor.dtype is DType.FLOAT32 else tensor.dtype
-    count = shape[axis] if axis is not None else 1
-    params = QParams((WEIGHT_SCALE,) * count, (0,) * count, axis)
-    return replace(
-        tensor,
-        shape=shape,
-        dtype=dtype,
-        qparams=params if axis is not None or tensor.qparams is None else tensor.qparams,
-        data=np.broadcast_to(np.ones((), dtype.numpy), shape),
-    )
+    params = tensor.qparams
+    if params is None or params.axis is not None:
+        count = shape[axis] if axis is not None else 1
+        scales = tuple(WEIGHT_SCALE * (1 + i % 8 / 8) for i in range(count))
+        params = QParams(scales, (0,) * count, axis)
+    data = np.broadcast_to(np.ones((), dtype.numpy), shape)
+    return replace(tensor, shape=shape, dtype=dtype, qparams=params, data=data)
 
 
 def _fitted(op: o.Op, tensors: Mapping[str, Tensor]) -> o.Op:
@@ -185,22 +183,25 @@ def _fitted(op: o.Op, tensors: Mapping[str, Tensor]) -> o.Op:
 
 
 def _corners(shape: SoftShape) -> tuple[Shape, Shape]:
-    """The integer shapes below and above a soft one."""
-    low = tuple(d if is_integral(d) else max(1, math.floor(plain(d))) for d in shape)
-    high = tuple(d if is_integral(d) else max(1, math.ceil(plain(d))) for d in shape)
+    """The integer shapes at or below a soft one, and above it (so that integers have a slope, too)."""
+    low = tuple(d if is_integral(d) else _below(d) for d in shape)
+    high = tuple(d if is_integral(d) else _below(d) + 1 for d in shape)
     return low, high
 
 
+def _below(count: Scalar) -> int:
+    return max(1, math.floor(plain(count)))
+
+
 def _part(counts: list[Scalar]) -> Scalar:
-    """How far the counts are on their way from the integers below to those above, in 0…1; exactly 0 on integers."""
-    below = sum(c if is_integral(c) else max(1, math.floor(plain(c))) for c in counts)
-    above = sum(c if is_integral(c) else max(1, math.ceil(plain(c))) for c in counts)
-    if above == below:
+    """How far the counts are on their way from the integers below to those above, in 0…1; exactly 0 on ints."""
+    soft = [c for c in counts if not is_integral(c)]
+    if not soft:
         return 0
-    part: Scalar = -below
-    for count in counts:
-        part = part + count
-    return part / (above - below)
+    part: Scalar = 0
+    for count in soft:
+        part = part + (count - _below(count))
+    return part / len(soft)
 
 
 def _mix(corners: list[tuple[Scalar, LayerFacts]]) -> LayerFacts:

@@ -1,0 +1,84 @@
+"""The generated C on this machine equals the integer reference on every tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.plan.networks import mixed, recurrent, residual
+from tinycompress.emit import HostProgram, generate
+from tinycompress.execute import reference
+from tinycompress.frontends.tflite_model import load_tflite
+from tinycompress.ir.graph import QuantGraph, Rounding
+from tinycompress.ir.tensor import Array
+from tinycompress.plan import plan
+
+
+def random_inputs(graph: QuantGraph, seed: int) -> dict[str, Array]:
+    """Uniform int8, except seeds 0 and 1: all −128, all 127."""
+    generator = np.random.default_rng(seed)
+    fixed = {0: -128, 1: 127}.get(seed)
+    found = {}
+    for name in graph.input_names:
+        shape = graph.tensors[name].shape
+        values = np.full(shape, fixed) if fixed is not None else generator.integers(-128, 128, shape)
+        found[name] = values.astype(graph.tensors[name].dtype.numpy)
+    return found
+
+
+def assert_exact(host: HostProgram, graph: QuantGraph, samples: int) -> None:
+    for seed in range(samples):
+        inputs = random_inputs(graph, seed)
+        expected = reference.run(graph, inputs).tensors
+        for name, values in host.run_traced(inputs).items():
+            np.testing.assert_array_equal(values, expected[name], err_msg=f"{name}, sample {seed}")
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("has_dsp", [False, True])
+def test_mixed_network_with_two_inputs_and_outputs(tmp_path: Path, rounding: Rounding, has_dsp: bool) -> None:
+    graph = mixed(rounding=rounding)
+    host = generate(plan(graph, has_dsp=has_dsp), tmp_path).host()
+    assert_exact(host, graph, 6)
+
+
+@pytest.mark.parametrize("network", [residual])
+@pytest.mark.parametrize("has_dsp", [False, True])
+def test_residual_network(tmp_path: Path, network: Callable[[], QuantGraph], has_dsp: bool) -> None:
+    graph = network()
+    assert_exact(generate(plan(graph, has_dsp=has_dsp), tmp_path).host(), graph, 6)
+
+
+def test_state_is_kept_between_inferences_and_reset(tmp_path: Path) -> None:
+    graph = recurrent()
+    host = generate(plan(graph), tmp_path).host()
+    first: Array | None = None
+    for _ in range(2):
+        host.reset()
+        state = None
+        for seed in range(2, 6):
+            inputs = random_inputs(graph, seed)
+            expected = reference.run(graph, inputs, state)
+            state = expected.state
+            made = host.run(inputs)
+            np.testing.assert_array_equal(made[graph.outputs[0]], expected.output)
+            np.testing.assert_array_equal(host.state()["h"], state["h"])
+        first = made[graph.outputs[0]] if first is None else first
+        np.testing.assert_array_equal(made[graph.outputs[0]], first)
+
+
+@pytest.mark.parametrize("model", ["pretrainedResnet_quant", "kws_ref_model", "vww_96_int8", "ad01_int8"])
+@pytest.mark.parametrize("has_dsp", [False, True])
+def test_published_models(tmp_path: Path, data_dir: Path, model: str, has_dsp: bool) -> None:
+    graph = load_tflite(data_dir / "models" / "mlperf_tiny" / f"{model}.tflite")
+    assert isinstance(graph, QuantGraph)
+    assert_exact(generate(plan(graph, has_dsp=has_dsp), tmp_path).host(), graph, 3)
+
+
+def test_an_input_of_the_wrong_size_is_refused(tmp_path: Path) -> None:
+    host = generate(plan(residual()), tmp_path).host()
+    with pytest.raises(ValueError, match="takes 432"):
+        host.run(np.zeros(3, np.int8))
