@@ -16,7 +16,7 @@ IR = {"ir"}
 ALLOWED: dict[str, set[str]] = {
     "ir": set(),
     "kernels": IR,
-    "frontends": IR | {"passes", "execute"},
+    "frontends": IR | {"passes", "execute", "quantize"},
     "passes": IR | {"execute"},
     "execute": IR,
     "export": IR | {"execute", "passes"},

@@ -67,10 +67,11 @@ def _cut_head(graph: Graph) -> Graph:
     kept = kept.with_ops(op for op in graph.ops if op.name not in removed)
     # The user's name stays with the only input made from it; the operator's own name would mean nothing to them.
     sources = list(entries.values())
-    return _renamed(kept, {name: source for name, source in entries.items() if sources.count(source) == 1})
+    return rename_tensors(kept, {name: source for name, source in entries.items() if sources.count(source) == 1})
 
 
-def _renamed(graph: Graph, names: dict[str, str]) -> Graph:
+def rename_tensors(graph: Graph, names: dict[str, str]) -> Graph:
+    """The graph with tensors renamed everywhere; new names must be free."""
     tensors = {names.get(n, n): replace(t, name=names.get(n, n)) for n, t in graph.tensors.items()}
     return replace(
         graph,

@@ -1,0 +1,191 @@
+"""ONNX front end: a `.onnx` file becomes a Graph (float) or a QuantGraph (QDQ or QOperator).
+
+The file is data: nothing in it is executed, no other file is read unless that is asked for, and everything it claims is
+checked first (`limits`, `onnx_file`).
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from tinycompress.errors import ModelError, UnsupportedOpError
+from tinycompress.frontends import limits
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
+from tinycompress.frontends.cut import rename_tensors
+from tinycompress.frontends.names import safe_name, source_name
+from tinycompress.frontends.onnx_call import Call, Operand, Result
+from tinycompress.frontends.onnx_constants import fold
+from tinycompress.frontends.onnx_file import DOMAINS, OnnxFile, OnnxInput, OnnxNode, parse
+from tinycompress.frontends.onnx_integer import integer_graph
+from tinycompress.frontends.onnx_ops import ADVICE, HANDLERS
+from tinycompress.frontends.onnx_quantized import QUANTIZED_HANDLERS, QuantizedNodes
+from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.verify import verify
+
+PARSER_ERRORS = (DecodeError, struct.error, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
+"""What protobuf and numpy raise on bytes or shapes that make no sense."""
+
+
+def load_onnx(path: str | Path, *, external_data: bool = False) -> Graph | QuantGraph:
+    """The network in an ONNX file: a QuantGraph when it is quantized (QDQ or QOperator), else a Graph.
+
+    `external_data` lets weights lie in regular files of the model's own directory. Raises ModelError TC-M30x (not
+    importable), UnsupportedOpError TC-M304 (every unsupported operator at once) and the TC-M60x limits.
+    """
+    path = Path(path)
+    directory = path.parent if external_data else None
+    return import_onnx(limits.read_model_bytes(path), path.stem, str(path), directory)
+
+
+def import_onnx(data: bytes, name: str, where: str = "<bytes>", directory: Path | None = None) -> Graph | QuantGraph:
+    """As `load_onnx`, from bytes; `name` becomes the graph's name, `where` is used in messages."""
+    limits.check_file_bytes(len(data), where)
+    try:
+        importer = _Importer(parse(data, where, directory), safe_name(name, "model"), where)
+        graph = importer.graph()
+    except PARSER_ERRORS as error:
+        raise ModelError(
+            "TC-M301",
+            f"the file is damaged or contradicts itself: {type(error).__name__}: {error}",
+            where=where,
+            fix="export the file again",
+        ) from error
+    return graph if isinstance(graph, QuantGraph) else verify(graph)
+
+
+class _Importer:
+    """Runs the handlers in file order; collects unsupported nodes so that all are reported at once."""
+
+    def __init__(self, file: OnnxFile, name: str, where: str) -> None:
+        self.file = file
+        self.where = where
+        self.builder = ChannelsFirstBuilder(name)
+        self.quantized = QuantizedNodes()
+        self.values: dict[str, Operand] = dict(file.constants)
+        self.problems: list[UnsupportedOpError] = []
+
+    def graph(self) -> Graph | QuantGraph:
+        """The converted network."""
+        for value in self.file.inputs:
+            self.values[value.name] = self._input(value)
+        for node in self.file.nodes:
+            self._convert(node)
+        self._raise_problems()
+        outputs = [self.values[name] for name in self.file.outputs]
+        values = [v for v in outputs if isinstance(v, Value)]
+        if len(values) != len(outputs):
+            raise ModelError("TC-M306", "an output does not depend on the input", where=self.where)
+        graph = self.builder.graph(values)
+        if self.quantized.is_used:
+            q = self.quantized
+            graph = integer_graph(graph, q.activations, q.operands, q.integer_inputs)
+        return _with_output_names(graph, self.file.outputs)
+
+    def _input(self, value: OnnxInput) -> Value:
+        where = f"input {source_name(value.name)!r}"
+        if value.type_name not in ("FLOAT", "UINT8", "INT8"):
+            raise ModelError("TC-M305", f"its element type {value.type_name} is not supported", where=where)
+        if not value.shape or value.shape[0] not in (None, 0, 1):
+            raise ModelError(
+                "TC-M303",
+                f"its shape {list(value.shape)} has no batch of 1 in front",
+                where=where,
+                fix="export for batch size 1, or with a symbolic batch dimension",
+            )
+        if len(value.shape) < 2 or any(d is None for d in value.shape[1:]):
+            raise ModelError(
+                "TC-M303",
+                f"its shape {[d if d is not None else '?' for d in value.shape]} is not fixed",
+                where=where,
+                fix="export with static shapes (only the batch may be symbolic)",
+            )
+        self.builder.at(value.name)
+        shape = tuple(int(d) for d in value.shape[1:] if d is not None)
+        found = self.builder.input(value.name, shape, is_plain=self._is_plain(value.name, len(shape)))
+        if value.type_name != "FLOAT":
+            self.quantized.integer_input(found, value.type_name)
+        return found
+
+    def _is_plain(self, name: str, rank: int) -> bool:
+        """Whether an input is channels-last already: its only use moves the channels forward, or multiplies rows."""
+        users = [n for n in self.file.nodes if name in n.inputs]
+        if rank < 2 or not users:
+            return False
+        if all(n.kind == "Transpose" and (n.get("perm") or [])[:2] == [0, rank] for n in users):
+            return True
+        return rank == 2 and all(n.kind in ("MatMul", "Gemm") for n in users)
+
+    def _convert(self, node: OnnxNode) -> None:
+        operands = tuple(self.values[n] if n else None for n in node.inputs)
+        if any(n and self.values[n] is _FAILED for n in node.inputs):
+            self._fail(node)
+            return
+        try:
+            result = self._result(node, operands)
+        except UnsupportedOpError as problem:
+            where = problem.where or node.label()
+            self.problems.append(UnsupportedOpError("TC-M304", problem.what, where=where, fix=problem.fix))
+            self._fail(node)
+            return
+        except ModelError as error:
+            if error.where:
+                raise
+            raise type(error)(error.code, error.what, where=node.label(), fix=error.fix) from error
+        results = result if isinstance(result, list) else [result]
+        for name, value in zip(node.outputs, results, strict=False):
+            self.values[name] = value
+
+    def _result(self, node: OnnxNode, operands: tuple[Operand | None, ...]) -> Result:
+        present = [v for v in operands if v is not None]
+        if not any(isinstance(v, Value) for v in present) and node.kind != "DequantizeLinear":
+            constant = fold(node, [v for v in present if not isinstance(v, Value)])
+            if constant is not None:
+                return constant
+        if node.domain not in DOMAINS:
+            raise UnsupportedOpError("TC-M304", f"{node.domain}.{node.kind} is not supported", where=node.label())
+        self.builder.at(node.name or f"{node.kind}_{node.index}", node.name)
+        call = Call(node, self.file.opset, operands, self.quantized.constants)
+        if node.kind in QUANTIZED_HANDLERS:
+            return QUANTIZED_HANDLERS[node.kind](self.quantized, self.builder, call)
+        handler = HANDLERS.get(node.kind)
+        if handler is None or node.domain == "com.microsoft":
+            advice = ADVICE.get(node.kind, "`tinycompress ops` lists what is supported")
+            raise UnsupportedOpError("TC-M304", f"{node.kind} is not supported", where=node.label(), fix=advice)
+        first = len(self.builder.ops)
+        result = handler(self.builder, call)
+        self.quantized.note_constants(self.builder, call, first)
+        return result
+
+    def _fail(self, node: OnnxNode) -> None:
+        for name in node.outputs:
+            self.values[name] = _FAILED
+
+    def _raise_problems(self) -> None:
+        if not self.problems:
+            return
+        if len(self.problems) == 1:
+            raise self.problems[0]
+        listed = "; ".join(f"{p.where}: {p.what}" for p in self.problems)
+        fixes = dict.fromkeys(p.fix for p in self.problems if p.fix)
+        what = f"{len(self.problems)} operators cannot be imported: {listed}"
+        raise UnsupportedOpError("TC-M304", what, where=self.where, fix="; ".join(fixes))
+
+
+_FAILED: Operand = np.zeros(0)
+"""Stands for the outputs of a node that could not be converted, so that the rest of the file is still looked at."""
+
+
+def _with_output_names(graph: Graph, names: tuple[str, ...]) -> Graph:
+    """Outputs take the user's names where those are free and none was cut off or merged."""
+    if len(graph.outputs) != len(names):
+        return graph
+    wanted: dict[str, str] = {}
+    for tensor, name in zip(graph.outputs, names, strict=True):
+        new = safe_name(name, "output")
+        if new not in graph.tensors and new not in wanted.values() and tensor not in graph.input_names:
+            wanted[tensor] = new
+    return rename_tensors(graph, wanted)
