@@ -83,7 +83,7 @@ def build_report(
     """The whole report of one deployment."""
     board = firmware.board
     counted = m.Counted(run.cycles[0]) if target.emulate else None
-    return m.Report(
+    report = m.Report(
         schema=m.SCHEMA,
         provenance=m.Provenance(
             __version__,
@@ -108,6 +108,7 @@ def build_report(
         accuracy=accuracy,
         notes=(*imported.notes, *(n for n in plan.graph.notes if n not in imported.notes)),
     )
+    return m.check(report)
 
 
 def _estimate(counted: m.Counted | None, firmware: Firmware) -> m.Estimated | None:

@@ -175,6 +175,33 @@ class Report:
     notes: tuple[str, ...]
 
 
+def check(report: Report) -> Report:
+    """The report itself, when it is consistent; ValueError naming the first promise it breaks.
+
+    Parts sum to totals, layers sum to the model, and nothing is 0 or None that this kind of target can know.
+    """
+    on_board = report.target == "board"
+    promises = {
+        "a board's numbers are measured, an emulator's counted": (report.measured is not None) == on_board
+        and (report.counted is not None) != on_board,
+        "RAM parts sum to the total": report.ram.total_bytes
+        == report.ram.arena_bytes + report.ram.io_bytes + report.ram.state_bytes + report.ram.static_bytes,
+        "flash parts sum to the total": report.flash.total_bytes
+        == report.flash.code_bytes + report.flash.weights_bytes,
+        "a deployed network has an arena and code": report.ram.arena_bytes > 0 and report.flash.code_bytes > 0,
+        "layers sum to the model's MACs": sum(layer.macs for layer in report.layers) == report.model.macs,
+        "there are layers": bool(report.layers),
+        "every layer was profiled": all((layer.cycles if on_board else layer.instructions) for layer in report.layers),
+        "something was compared": report.validation.samples > 0 and report.validation.tensors > 0,
+        "a difference has a place": (report.validation.mismatching_bytes > 0)
+        == (report.validation.first_divergence is not None),
+    }
+    for promise, is_kept in promises.items():
+        if not is_kept:
+            raise ValueError(f"the report of {report.model.name!r} breaks: {promise}")
+    return report
+
+
 def to_json(report: Report) -> str:
     """The report as stable JSON text."""
     from tinycompress.codec import encode
