@@ -38,6 +38,9 @@ from tinycompress.ir.tensor import Array, DType, Tensor
 ACCUMULATION_BITS = 12
 """Softmax sums its exponentials in Q12.19."""
 
+SLICE_ELEMENTS = 65536
+"""Elements that are requantized at once: few enough for the 64-bit intermediates to stay in cache."""
+
 LOG_SOFTMAX_OUTPUT_BITS = 4
 """LogSoftmax's output has 4 integer bits: scale 1/16."""
 
@@ -102,7 +105,26 @@ def _rescaled(array: Array, x: Tensor, y: Tensor, rounding: Rounding) -> Array:
     if x.dtype is y.dtype and qp.same_quantization(x, y):
         return array
     multiplier, shift = qp.rescale_multiplier(x, y, rounding)
-    return _finish(requantize(_centred(array, x, np.int64), multiplier, shift, rounding), y)
+
+    def rescale(values: Array) -> Array:
+        return _finish(requantize(_centred(values, x, np.int64), multiplier, shift, rounding), y)
+
+    return _by_value(rescale, array) if x.dtype is DType.INT8 else rescale(array)
+
+
+def _by_value(function: Callable[[Array], Array], x: Array) -> Array:
+    """`function` of every element of an int8 array, computed once for each of the 256 values."""
+    return function(np.arange(256, dtype=np.uint8).view(np.int8))[x.view(np.uint8)]
+
+
+def _in_slices(function: Callable[[Array], Array], x: Array, dtype: Any) -> Array:
+    """`function` over slices of `x` along its flattened leading axes that stay in cache; the last axis stays whole."""
+    out = np.empty(x.shape, dtype=dtype)
+    flat, flat_out = x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
+    step = max(1, SLICE_ELEMENTS // max(1, x.shape[-1]))
+    for first in range(0, flat.shape[0], step):
+        flat_out[first : first + step] = function(flat[first : first + step])
+    return out
 
 
 def _require_int8(op: o.Op, names: tuple[str, ...], context: Context) -> None:
@@ -128,20 +150,17 @@ def _weights(op: Any, context: Context, per_output: tuple[int, ...]) -> Array:
 def _output(
     op: Any, sums: Array, context: Context, multipliers: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> list[Array]:
-    """Bias, requantization per output channel (last axis) and activation, in slices that stay in cache."""
+    """Bias, requantization per output channel (last axis) and activation."""
     y = context[op.output]
     bias = context[op.bias].constant.astype(np.int64) if op.bias is not None else np.int64(0)
     multiplier, shift = (np.asarray(v, dtype=np.int64) for v in multipliers)
-    out = np.empty(sums.shape, dtype=y.dtype.numpy)
-    flat_sums, flat_out = sums.reshape(-1, sums.shape[-1]), out.reshape(-1, sums.shape[-1])
-    step = max(1, 65536 // max(1, sums.shape[-1]))
-    for first in range(0, flat_sums.shape[0], step):
-        accumulators = flat_sums[first : first + step].astype(np.int64) + bias
+
+    def requantized(part: Array) -> Array:
         # A bias near its limits may push the 32-bit accumulator over: it wraps, as it does in C.
-        accumulators = accumulators.astype(np.int32)
-        requantized = requantize(accumulators, multiplier, shift, context.rounding)
-        flat_out[first : first + step] = _finish(requantized, y, op.activation)
-    return [out]
+        accumulators = (part.astype(np.int64) + bias).astype(np.int32)
+        return _finish(requantize(accumulators, multiplier, shift, context.rounding), y, op.activation)
+
+    return [_in_slices(requantized, sums, y.dtype.numpy)]
 
 
 # Convolutions and fully connected
@@ -199,10 +218,14 @@ def _add(op: o.Add | o.Sub, inputs: list[Array], context: Context) -> list[Array
     ta, tb, y = context[op.inputs[0]], context[op.inputs[1]], context[op.output]
     p, rounding = qp.add_params(ta, tb, y, context.rounding), context.rounding
     unit = 1 << p.left_shift
-    scaled_a = requantize(_centred(a, ta, np.int64) * unit, p.a_multiplier, p.a_shift, rounding)
-    scaled_b = requantize(_centred(b, tb, np.int64) * unit, p.b_multiplier, p.b_shift, rounding)
-    total = scaled_a - scaled_b if isinstance(op, o.Sub) else scaled_a + scaled_b
-    return [_finish(requantize(total, p.output_multiplier, p.output_shift, rounding), y, op.activation)]
+    sign = -1 if isinstance(op, o.Sub) else 1
+    scaled_a = _by_value(lambda q: requantize(_centred(q, ta, np.int64) * unit, p.a_multiplier, p.a_shift, rounding), a)
+    scaled_b = _by_value(lambda q: requantize(_centred(q, tb, np.int64) * unit, p.b_multiplier, p.b_shift, rounding), b)
+
+    def requantized(total: Array) -> Array:
+        return _finish(requantize(total, p.output_multiplier, p.output_shift, rounding), y, op.activation)
+
+    return [_in_slices(requantized, scaled_a + sign * scaled_b, y.dtype.numpy)]
 
 
 def _mul(op: o.Mul, inputs: list[Array], context: Context) -> list[Array]:
