@@ -12,7 +12,7 @@ RCC, PWR, FLASH = 0x40023800, 0x40007000, 0x40023C00
 # Offsets that exist in RCC beyond those modelled here; they keep what is written to them.
 _RCC_PLAIN = {0x0C, *range(0x10, 0x30, 4), *range(0x30, 0x90, 4)} - {0x1C, 0x2C, 0x3C, 0x48, 0x4C, 0x58, 0x5C}
 _RCC_PLAIN -= {0x68, 0x6C, 0x78, 0x7C}
-_READY_DELAY = 5  # accesses of any register until a ready flag rises or falls
+_READY_DELAY = 40  # accesses of any register until a ready flag rises or falls
 # HCLK up to which each number of wait states suffices at 2.7 to 3.6 V
 _WAIT_STATES_HZ = (30e6, 60e6, 90e6, 120e6, 150e6, 180e6, 210e6, 216e6)
 _HPRE_SHIFT = (1, 2, 3, 4, 6, 7, 8, 9)
