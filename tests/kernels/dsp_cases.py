@@ -131,8 +131,16 @@ def _fully_connected_cases() -> list[Case]:
 
 
 def _depthwise_cases() -> list[Case]:
-    dense = DSP[o.DepthwiseConv2D][0]
+    dense, strided = DSP[o.DepthwiseConv2D]
     return [
+        depthwise(strided, "dw2-6", (6, 6, 8), stride=2, padding=(0, 0, 1, 1)),
+        depthwise(strided, "dw2-same", (7, 7, 12), stride=2, zero_points=(5, -128)),
+        depthwise(strided, "dw2-valid", (9, 9, 4), stride=2, padding=(0, 0, 0, 0), kind="extremes"),
+        depthwise(strided, "dw2-wide", (6, 48, 8), stride=2, padding=(0, 0, 1, 1), zero_points=(-7, -128)),
+        depthwise(strided, "dw2-odd", (5, 8, 6), stride=2, relu=False, zero_points=(-7, 20)),
+        depthwise(strided, "dw2-26", (5, 52, 5), stride=2, relu=False, zero_points=(-7, 20)),
+        depthwise(strided, "dw2-narrow", (4, 1, 5), stride=2, kind="smallest", scale=2.0**-11),
+        depthwise(strided, "dw2-uneven", (6, 6, 4), stride=2, padding=(1, 2, 2, 1), kind="largest", scale=2.0**-11),
         depthwise(dense, "dw-5", (5, 5, 12)),
         depthwise(dense, "dw-16", (6, 16, 8), zero_points=(3, -128)),
         depthwise(dense, "dw-29", (4, 29, 4)),

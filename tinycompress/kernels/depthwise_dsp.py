@@ -101,6 +101,30 @@ def _pack(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> PackedKernel
     )
 
 
+def _pack_stride2(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
+    requantization = _required(op, graph, rounding)
+    taps, constants = _packed_taps(op, graph, requantization)
+    shared = [lane_pair(taps[:, 2, 0:1], taps[:, 2, 1:2]), lane_pair(taps[:, 0, 0:1], taps[:, 0, 1:2])]
+    words = [lane_pair(taps[:, 0], taps[:, 1]), lane_pair(taps[:, 1], taps[:, 2]), *shared, constants]
+    columns, rounds = unrolled(graph.tensors[op.output].shape[1], MAX_UNROLLED_COLUMNS)
+    stream = gemm.to_words(np.concatenate(words, axis=1)).ravel()
+    comment = describe(graph.tensors[op.weights], "weights, bias, multipliers", "as 16-bit lanes of two rows")
+    return PackedKernel(
+        "tc_depthwise3x3_stride2_s8_dsp_params",
+        (*_row_scalars(op, graph), ("form", requantization.form), ("columns", columns), ("rounds", rounds)),
+        (PackedArray("stream", stream, comment),),
+    )
+
+
+def _instructions_stride2(op: DepthwiseConv2D, graph: Graph) -> int:
+    height, width, channels = graph.tensors[op.output].shape
+    requantization = requantization_of(op, graph, rounding_of(graph))
+    extra = 4 if requantization is None or requantization.form == FORM_TIES else 0
+    rounds = unrolled(width, MAX_UNROLLED_COLUMNS)[1]
+    row = width * (25 + extra) + (3 * rounds + 3 if rounds > 1 else 0)
+    return -(-height // 2) * (channels * (row + 13) + -(-channels // 4) * (52 * width + 60) + 250)
+
+
 def _instructions(op: DepthwiseConv2D, graph: Graph) -> int:
     height, width, channels = graph.tensors[op.output].shape
     columns = min(graph.tensors[op.inputs[0]].shape[1], width + 2)
@@ -123,5 +147,17 @@ DEPTHWISE = (
         instructions=_instructions,
         needs_zero_row=True,
         requires=HEADERS,
+    ),
+    KernelVariant(
+        name="depthwise3x3_stride2_s8_dsp",
+        header="tc_depthwise_stride2_dsp.h",
+        tier="dsp",
+        pack=_pack_stride2,
+        supports=lambda op, graph: _supports(op, graph, 2),
+        scratch_bytes=lambda op, graph, rows: 96 * (graph.tensors[op.output].shape[1] + 1),
+        rows_per_step=_two_rows,
+        instructions=_instructions_stride2,
+        needs_zero_row=True,
+        requires=(*HEADERS, "tc_depthwise_dsp.h"),
     ),
 )
