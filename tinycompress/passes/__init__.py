@@ -15,6 +15,7 @@ from tinycompress.passes.fold_constants import fold_constants
 from tinycompress.passes.fuse_activation import fuse_activation
 from tinycompress.passes.fuse_pad import fuse_pad
 from tinycompress.passes.mean_to_pool import mean_to_pool
+from tinycompress.passes.remove_dead_channels import remove_dead_channels
 from tinycompress.passes.remove_dead_code import remove_dead_code
 from tinycompress.passes.remove_dropout import remove_dropout
 
@@ -48,6 +49,7 @@ DEPLOYMENT_PASSES: tuple[QuantPass, ...] = (
     fuse_pad,
     fuse_activation,
     remove_dead_code,
+    remove_dead_channels,
 )
 """Remove work from an integer graph without changing one output byte."""
 

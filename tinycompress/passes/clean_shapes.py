@@ -16,8 +16,6 @@ def clean_shapes(graph: GraphT) -> GraphT:
     """Chains of Reshape and of Transpose become one; those that change nothing go; so do idle Slice, Concat and Pad."""
     editor = Editor(graph)
     for op in editor.ops():
-        if not editor.has(op):
-            continue
         merged = _merged(editor, op)
         if _is_idle(editor, merged):
             editor.bypass(merged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -39,13 +40,11 @@ class Editor:
         for tensor in (*op.inputs, *op.constants()):
             self._readers[tensor].remove(op.name)
 
-    def ops(self) -> list[Op]:
-        """The operators now, in order (a copy: editing while iterating is fine)."""
-        return [self._ops[name] for name in self._order]
-
-    def has(self, op: Op) -> bool:
-        """True while this very operator is still in the graph (not removed, not replaced)."""
-        return self._ops.get(op.name) is op
+    def ops(self) -> Iterator[Op]:
+        """The operators in order, each as it is when its turn comes: edits while iterating are seen."""
+        for name in list(self._order):
+            if name in self._ops:
+                yield self._ops[name]
 
     def producer(self, tensor: str) -> Op | None:
         """The operator that makes `tensor` now."""
