@@ -2,6 +2,7 @@
  * 2-D convolution, int8, any stride, dilation, padding and number of groups.
  *
  * Dimension letters: W, C input width and channels; X, O output width and channels; G groups; KH, KW kernel.
+ * Portable C: up to four output channels share each read of the input.
  */
 #ifndef TC_CONV2D_H
 #define TC_CONV2D_H
@@ -32,30 +33,71 @@ typedef struct {
     const int8_t *shift;       /* [O] or [1], -31..30 */
 } tc_conv2d_s8_params;
 
-/* One output: taps first..last-1 of each kernel row lie inside the input row, the others read the zero point. `start`
- * is the column of tap 0; `group` the first input channel. */
-static inline int32_t tc_conv2d_s8_sum(const tc_conv2d_s8_params *p, const int8_t *const *rows, const int8_t *weights,
-                                       int32_t start, int32_t first, int32_t last, int32_t group)
+/* Which taps of a kernel row lie inside the input row, and where: tap k reads column start + k * dilation_width. Taps
+ * below `first` and from `last` on read padding. */
+typedef struct {
+    int32_t start;
+    int32_t first;
+    int32_t last;
+} tc_conv2d_s8_span;
+
+/* acc[j] += n weights of channel j times the input's zero point, j < count. */
+static inline void tc_conv2d_s8_padding(const tc_conv2d_s8_params *p, const int8_t *weights, int32_t step, int32_t n,
+                                        int32_t *acc, int32_t count)
+{
+    for (int32_t j = 0; n > 0 && j < count; ++j) {
+        acc[j] += p->input_zero_point * tc_sum_s8(weights + j * step, n);
+    }
+}
+
+/* Adds the products of one pixel's window for `count` (1..4) output channels to acc. `weights` are the first channel's,
+ * `channel` is the first input channel of its group. */
+static inline void tc_conv2d_s8_window(const tc_conv2d_s8_params *p, const int8_t *const *rows,
+                                       const tc_conv2d_s8_span *span, int32_t channel, const int8_t *weights,
+                                       int32_t *acc, int32_t count)
 {
     const int32_t channels = p->input_channels / p->groups;
+    const int32_t step = p->kernel_height * p->kernel_width * channels;
     const int32_t is_run = p->dilation_width == 1 && p->groups == 1;
-    int32_t acc = 0;
     for (int32_t ky = 0; ky < p->kernel_height; ++ky) {
-        const int8_t *row = rows[ky * p->dilation_height];
-        acc += p->input_zero_point * tc_sum_s8(weights, first * channels);
+        const int8_t *row = rows[ky * p->dilation_height] + channel;
+        const int8_t *inside = weights + span->first * channels;
+        const int8_t *behind = weights + span->last * channels;
+        tc_conv2d_s8_padding(p, weights, step, span->first * channels, acc, count);
         if (is_run) {
-            const int8_t *x = row + (start + first) * channels;
-            acc = tc_dot_s8(x, weights + first * channels, (last - first) * channels, acc);
+            const int8_t *x = row + (span->start + span->first) * channels;
+            tc_dots_s8(x, inside, step, (span->last - span->first) * channels, acc, count);
         } else {
-            for (int32_t kx = first; kx < last; ++kx) {
-                const int8_t *x = row + (start + kx * p->dilation_width) * p->input_channels + group;
-                acc = tc_dot_s8(x, weights + kx * channels, channels, acc);
+            for (int32_t kx = span->first; kx < span->last; ++kx) {
+                const int8_t *x = row + (span->start + kx * p->dilation_width) * p->input_channels;
+                tc_dots_s8(x, weights + kx * channels, step, channels, acc, count);
             }
         }
-        acc += p->input_zero_point * tc_sum_s8(weights + last * channels, (p->kernel_width - last) * channels);
+        tc_conv2d_s8_padding(p, behind, step, (p->kernel_width - span->last) * channels, acc, count);
         weights += p->kernel_width * channels;
     }
-    return acc;
+}
+
+/* One output pixel: groups in turn, up to four channels of a group at once. */
+static inline void tc_conv2d_s8_pixel(const tc_conv2d_s8_params *p, const int8_t *const *rows,
+                                      const tc_conv2d_s8_span *span, int8_t *out)
+{
+    const int32_t channels = p->input_channels / p->groups;
+    const int32_t outputs = p->output_channels / p->groups;
+    const int32_t taps = p->kernel_height * p->kernel_width * channels;
+    for (int32_t group = 0; group < p->groups; ++group) {
+        for (int32_t i = 0; i < outputs; i += 4) {
+            const int32_t o = group * outputs + i;
+            const int32_t count = tc_min(4, outputs - i);
+            int32_t acc[4] = {0, 0, 0, 0};
+            tc_conv2d_s8_window(p, rows, span, group * channels, p->weights + o * taps, acc, count);
+            for (int32_t j = 0; j < count; ++j) {
+                const int32_t q = (o + j) * p->requant_step;
+                out[o + j] = tc_requantize_s8(p->bias[o + j] + acc[j], p->multiplier[q], p->shift[q],
+                                              p->output_zero_point, p->activation_min, p->activation_max);
+            }
+        }
+    }
 }
 
 /* in_rows: (n_rows-1)*stride_height + (KH-1)*dilation_height + 1 rows [W][C], padding rows filled with the input's zero
@@ -63,25 +105,15 @@ static inline int32_t tc_conv2d_s8_sum(const tc_conv2d_s8_params *p, const int8_
 static inline void tc_conv2d_s8(const tc_conv2d_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
                                 int32_t n_rows, void *scratch)
 {
-    const int32_t channels = p->input_channels / p->groups;
-    const int32_t outputs = p->output_channels / p->groups;
-    const int32_t taps = p->kernel_height * p->kernel_width * channels;
     (void)scratch;
     for (int32_t r = 0; r < n_rows; ++r) {
-        const int8_t *const *rows = in_rows + r * p->stride_height;
-        int8_t *out = out_rows[r];
         for (int32_t x = 0; x < p->output_width; ++x) {
-            const int32_t start = x * p->stride_width - p->pad_left;
-            const int32_t first = tc_first_tap(start, p->dilation_width, p->kernel_width);
-            const int32_t last =
-                tc_max(first, tc_last_tap(start, p->dilation_width, p->kernel_width, p->input_width));
-            for (int32_t o = 0; o < p->output_channels; ++o) {
-                const int32_t q = o * p->requant_step;
-                const int32_t sum = tc_conv2d_s8_sum(p, rows, p->weights + o * taps, start, first, last,
-                                                     o / outputs * channels);
-                *out++ = tc_requantize_s8(p->bias[o] + sum, p->multiplier[q], p->shift[q], p->output_zero_point,
-                                          p->activation_min, p->activation_max);
-            }
+            tc_conv2d_s8_span span;
+            span.start = x * p->stride_width - p->pad_left;
+            span.first = tc_first_tap(span.start, p->dilation_width, p->kernel_width);
+            span.last = tc_max(span.first,
+                               tc_last_tap(span.start, p->dilation_width, p->kernel_width, p->input_width));
+            tc_conv2d_s8_pixel(p, in_rows + r * p->stride_height, &span, out_rows[r] + x * p->output_channels);
         }
     }
 }

@@ -32,25 +32,62 @@ typedef struct {
     const int8_t *shift;       /* [C*M] or [1], -31..30 */
 } tc_depthwise_s8_params;
 
-/* One output of channel `o`, whose input channel is `c`; `start` is the column of kernel tap 0. */
-static inline int32_t tc_depthwise_s8_sum(const tc_depthwise_s8_params *p, const int8_t *const *rows, int32_t start,
-                                          int32_t c, int32_t o)
+/* acc[j] += x[j] * weights[j], j < count; count is 1 or 4. */
+static inline void tc_depthwise_s8_tap(const int8_t *x, const int8_t *weights, int32_t *acc, int32_t count)
+{
+    acc[0] += (int32_t)x[0] * weights[0];
+    if (count == 4) {
+        acc[1] += (int32_t)x[1] * weights[1];
+        acc[2] += (int32_t)x[2] * weights[2];
+        acc[3] += (int32_t)x[3] * weights[3];
+    }
+}
+
+/* Adds the products of one pixel's window for output channels o..o+count-1, which see input channels c..c+count-1;
+ * `start` is the column of kernel tap 0. */
+static inline void tc_depthwise_s8_window(const tc_depthwise_s8_params *p, const int8_t *const *rows, int32_t start,
+                                          int32_t c, int32_t o, int32_t *acc, int32_t count)
 {
     const int32_t outputs = p->input_channels * p->multiplier_count;
-    const int8_t *weight = p->weights + o;
-    int32_t acc = 0;
+    const int8_t zero = (int8_t)p->input_zero_point;
+    const int8_t padding[4] = {zero, zero, zero, zero};
+    const int8_t *weights = p->weights + o;
+    int32_t sum[4] = {0, 0, 0, 0};
     for (int32_t ky = 0; ky < p->kernel_height; ++ky) {
         const int8_t *row = rows[ky * p->dilation_height];
         int32_t column = start;
         for (int32_t kx = 0; kx < p->kernel_width; ++kx) {
             const int32_t is_inside = column >= 0 && column < p->input_width;
-            const int32_t x = is_inside ? row[column * p->input_channels + c] : p->input_zero_point;
-            acc += x * *weight;
-            weight += outputs;
+            tc_depthwise_s8_tap(is_inside ? row + column * p->input_channels + c : padding, weights, sum, count);
+            weights += outputs;
             column += p->dilation_width;
         }
     }
-    return acc;
+    for (int32_t j = 0; j < count; ++j) {
+        acc[j] = sum[j];
+    }
+}
+
+/* One output pixel: four channels at once where input and output channels are the same, else one. */
+static inline void tc_depthwise_s8_pixel(const tc_depthwise_s8_params *p, const int8_t *const *rows, int32_t start,
+                                         int8_t *out)
+{
+    const int32_t outputs = p->input_channels * p->multiplier_count;
+    for (int32_t o = 0; o < outputs;) {
+        int32_t acc[4];
+        int32_t count = 1;
+        if (p->multiplier_count == 1 && o + 4 <= outputs) {
+            count = 4;
+            tc_depthwise_s8_window(p, rows, start, o, o, acc, 4);
+        } else {
+            tc_depthwise_s8_window(p, rows, start, o / p->multiplier_count, o, acc, 1);
+        }
+        for (int32_t j = 0; j < count; ++j, ++o) {
+            const int32_t q = o * p->requant_step;
+            out[o] = tc_requantize_s8(p->bias[o] + acc[j], p->multiplier[q], p->shift[q], p->output_zero_point,
+                                      p->activation_min, p->activation_max);
+        }
+    }
 }
 
 /* in_rows: (n_rows-1)*stride_height + (KH-1)*dilation_height + 1 rows [W][C], padding rows filled with the input's zero
@@ -60,19 +97,10 @@ static inline void tc_depthwise_s8(const tc_depthwise_s8_params *p, const int8_t
 {
     (void)scratch;
     for (int32_t r = 0; r < n_rows; ++r) {
-        const int8_t *const *rows = in_rows + r * p->stride_height;
         int8_t *out = out_rows[r];
         for (int32_t x = 0; x < p->output_width; ++x) {
-            const int32_t start = x * p->stride_width - p->pad_left;
-            int32_t o = 0;
-            for (int32_t c = 0; c < p->input_channels; ++c) {
-                for (int32_t m = 0; m < p->multiplier_count; ++m, ++o) {
-                    const int32_t q = o * p->requant_step;
-                    const int32_t sum = p->bias[o] + tc_depthwise_s8_sum(p, rows, start, c, o);
-                    *out++ = tc_requantize_s8(sum, p->multiplier[q], p->shift[q], p->output_zero_point,
-                                              p->activation_min, p->activation_max);
-                }
-            }
+            tc_depthwise_s8_pixel(p, in_rows + r * p->stride_height, x * p->stride_width - p->pad_left, out);
+            out += p->input_channels * p->multiplier_count;
         }
     }
 }

@@ -31,11 +31,15 @@ static inline void tc_fully_connected_s8(const tc_fully_connected_s8_params *p, 
         const int8_t *x = in_rows[r];
         int8_t *out = out_rows[r];
         for (int32_t v = 0; v < p->vectors; ++v, x += p->inputs) {
-            for (int32_t o = 0; o < p->outputs; ++o) {
-                const int32_t q = o * p->requant_step;
-                const int32_t sum = tc_dot_s8(x, p->weights + o * p->inputs, p->inputs, p->bias[o]);
-                *out++ = tc_requantize_s8(sum, p->multiplier[q], p->shift[q], p->output_zero_point, p->activation_min,
-                                          p->activation_max);
+            for (int32_t o = 0; o < p->outputs; o += 4) {
+                const int32_t count = tc_min(4, p->outputs - o);
+                int32_t acc[4] = {0, 0, 0, 0};
+                tc_dots_s8(x, p->weights + o * p->inputs, p->inputs, p->inputs, acc, count);
+                for (int32_t j = 0; j < count; ++j) {
+                    const int32_t q = (o + j) * p->requant_step;
+                    *out++ = tc_requantize_s8(p->bias[o + j] + acc[j], p->multiplier[q], p->shift[q],
+                                              p->output_zero_point, p->activation_min, p->activation_max);
+                }
             }
         }
     }

@@ -97,30 +97,25 @@ typedef struct {
 /* Fills `count` elements with p->value; returns the end. */
 static inline int8_t *tc_pad_fill(const tc_pad_params *p, int8_t *out, int32_t count)
 {
-    const int16_t wide = (int16_t)p->value;
     for (int32_t i = 0; i < count; ++i) {
-        if (p->element_bytes == 1) {
-            *out = (int8_t)p->value;
-        } else if (p->element_bytes == 2) {
-            __builtin_memcpy(out, &wide, sizeof wide);
-        } else {
-            __builtin_memcpy(out, &p->value, sizeof p->value);
-        }
-        out += p->element_bytes;
+        tc_store(out, p->element_bytes, i, p->value);
     }
-    return out;
+    return out + count * p->element_bytes;
 }
 
 /* One output row [output_width][output_inner] from an input row [input_width][input_inner]. */
 static inline void tc_pad_row(const tc_pad_params *p, const int8_t *in, int8_t *out)
 {
-    const int32_t bytes = p->input_inner * p->element_bytes;
+    const int32_t behind = p->output_inner - p->before - p->input_inner;
+    const int32_t is_run = p->before == 0 && behind == 0;
+    const int32_t runs = is_run ? 1 : p->input_width;
+    const int32_t bytes = (is_run ? p->input_width : 1) * p->input_inner * p->element_bytes;
     out = tc_pad_fill(p, out, p->width_before * p->output_inner);
-    for (int32_t x = 0; x < p->input_width; ++x) {
+    for (int32_t x = 0; x < runs; ++x) {
         out = tc_pad_fill(p, out, p->before);
         tc_copy(out, in, bytes);
         in += bytes;
-        out = tc_pad_fill(p, out + bytes, p->output_inner - p->before - p->input_inner);
+        out = tc_pad_fill(p, out + bytes, behind);
     }
     (void)tc_pad_fill(p, out, (p->output_width - p->width_before - p->input_width) * p->output_inner);
 }

@@ -97,6 +97,33 @@ static inline int32_t tc_sum_s8(const int8_t *a, int32_t n)
     return sum;
 }
 
+/* acc[j] += sum of x[i] * weights[j * step + i], i < n, for j < count; count 1..4. Four at once read x only once. */
+static inline void tc_dots_s8(const int8_t *x, const int8_t *weights, int32_t step, int32_t n, int32_t *acc,
+                              int32_t count)
+{
+    if (count == 4) {
+        const int8_t *w1 = weights + step;
+        const int8_t *w2 = w1 + step;
+        const int8_t *w3 = w2 + step;
+        int32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
+        for (int32_t i = 0; i < n; ++i) {
+            const int32_t value = x[i];
+            a0 += value * weights[i];
+            a1 += value * w1[i];
+            a2 += value * w2[i];
+            a3 += value * w3[i];
+        }
+        acc[0] = a0;
+        acc[1] = a1;
+        acc[2] = a2;
+        acc[3] = a3;
+    } else {
+        for (int32_t j = 0; j < count; ++j) {
+            acc[j] = tc_dot_s8(x, weights + j * step, n, acc[j]);
+        }
+    }
+}
+
 /* Copies bytes >= 0 bytes; the ranges don't overlap, or are the same. */
 static inline void tc_copy(void *to, const void *from, int32_t bytes)
 {

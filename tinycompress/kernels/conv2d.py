@@ -22,6 +22,12 @@ def taps(op: Conv2D, graph: Graph) -> int:
     return height * width * channels
 
 
+def _steps(op: Conv2D, graph: Graph) -> int:
+    """`taps`, and what each kernel position of a group costs besides."""
+    _, height, width, channels = graph.tensors[op.weights].shape
+    return height * width * (channels if op.groups == 1 else channels + 5)
+
+
 def pack(op: Conv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
     """Weights as they are (OHWI), input zero point folded into the bias."""
     x, y, weights = graph.tensors[op.inputs[0]], graph.tensors[op.output], graph.tensors[op.weights]
@@ -61,7 +67,7 @@ CONV2D = (
         tier="portable",
         pack=pack,
         supports=has_plain_weights,
-        instructions=estimate(60, 5.0, taps),
+        instructions=estimate(100, 4.0, _steps),
         needs_zero_row=True,
         requires=("tc_math.h",),
     ),

@@ -244,9 +244,9 @@ def _variants(
 
 
 EXTREMUM = (supports_extremum, supports_extremum_whole)
-ADD = _variants("add_s8", pack_add, 60)
-SUB = _variants("sub_s8", pack_add, 60)
-MUL = _variants("mul_s8", pack_mul, 30)
-MAXIMUM = _variants("maximum_s8", pack_extremum, 12, EXTREMUM)
-MINIMUM = _variants("minimum_s8", pack_extremum, 12, EXTREMUM)
-PRELU = _variants("prelu_s8", pack_prelu, 35, (supports_prelu, supports_prelu_whole), (0,))
+ADD = _variants("add_s8", pack_add, 90)
+SUB = _variants("sub_s8", pack_add, 90)
+MUL = _variants("mul_s8", pack_mul, 28)
+MAXIMUM = _variants("maximum_s8", pack_extremum, 8, EXTREMUM)
+MINIMUM = _variants("minimum_s8", pack_extremum, 8, EXTREMUM)
+PRELU = _variants("prelu_s8", pack_prelu, 27, (supports_prelu, supports_prelu_whole), (0,))

@@ -52,7 +52,7 @@ FULLY_CONNECTED = (
         tier="portable",
         pack=pack,
         supports=has_plain_weights,
-        instructions=estimate(40, 5.0, taps),
+        instructions=estimate(60, 3.5, taps),
         requires=("tc_math.h",),
     ),
 )

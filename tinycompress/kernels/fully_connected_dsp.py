@@ -17,7 +17,7 @@ from tinycompress.kernels.requantize_dsp import FORM_TIES, Channels, Requantizat
 
 MAX_UNROLL = 16
 _PACKED_SUM_LIMIT = 1 << 23
-HEADERS = ("tc_lanes_dsp.h", "tc_requantize_dsp.h")
+HEADERS = ("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h")
 
 
 def depth_for(inputs: int) -> tuple[int, int]:

@@ -67,7 +67,7 @@ MEAN = (
         tier="portable",
         pack=pack,
         supports=supports,
-        instructions=estimate(60, 6, averaged),
+        instructions=estimate(150, 5, averaged),
         whole_input=True,
         requires=("tc_math.h",),
     ),

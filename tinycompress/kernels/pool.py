@@ -63,7 +63,7 @@ AVERAGE_POOL = (
         tier="portable",
         pack=pack,
         supports=supports_average,
-        instructions=estimate(35, 5, taps),
+        instructions=estimate(15, 4, taps),
         requires=("tc_math.h",),
     ),
 )
@@ -74,7 +74,7 @@ MAX_POOL = (
         tier="portable",
         pack=pack,
         supports=supports_max,
-        instructions=estimate(20, 6, taps),
+        instructions=estimate(10, 6, taps),
         requires=("tc_math.h",),
     ),
 )

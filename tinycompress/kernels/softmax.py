@@ -77,7 +77,7 @@ SOFTMAX = (
         pack=pack,
         supports=supports,
         in_place=(0,),
-        instructions=estimate(280, 0, no_taps),
+        instructions=estimate(330, 0, no_taps),
         requires=("tc_math.h", "tc_fixed_point.h"),
     ),
 )
@@ -89,7 +89,7 @@ LOG_SOFTMAX = (
         pack=pack_log,
         supports=supports_log,
         in_place=(0,),
-        instructions=estimate(150, 0, no_taps),
+        instructions=estimate(215, 0, no_taps),
         requires=("tc_math.h", "tc_fixed_point.h"),
     ),
 )

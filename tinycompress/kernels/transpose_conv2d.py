@@ -63,7 +63,7 @@ TRANSPOSE_CONV2D = (
         tier="portable",
         pack=pack,
         supports=has_plain_weights,
-        instructions=estimate(80, 9.0, taps),
+        instructions=estimate(160, 5.0, taps),
         whole_input=True,
         requires=("tc_math.h",),
     ),

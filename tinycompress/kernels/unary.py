@@ -90,7 +90,7 @@ TABLE = (
         pack=pack_table,
         supports=supports_table,
         in_place=(0,),
-        instructions=estimate(6, 0, no_taps),
+        instructions=estimate(7, 0, no_taps),
         requires=("tc_math.h",),
     ),
 )
@@ -102,7 +102,7 @@ RESCALE = (
         pack=pack_rescale,
         supports=supports_rescale,
         in_place=(0,),
-        instructions=estimate(35, 0, no_taps),
+        instructions=estimate(15, 0, no_taps),
         requires=("tc_math.h",),
     ),
 )
@@ -114,7 +114,7 @@ CLAMP = (
         pack=pack_clamp,
         supports=supports_clamp,
         in_place=(0,),
-        instructions=estimate(10, 0, no_taps),
+        instructions=estimate(8, 0, no_taps),
         requires=("tc_math.h",),
     ),
     *RESCALE,
