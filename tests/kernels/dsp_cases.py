@@ -130,6 +130,37 @@ def _fully_connected_cases() -> list[Case]:
     return cases
 
 
+def add(
+    name: str,
+    shape: tuple[int, ...],
+    scales: tuple[float, float],
+    zero_points: tuple[int, int, int] = (5, -9, -128),
+    *,
+    subtracts: bool = False,
+    relu: bool = True,
+    kind: str = "random",
+) -> Case:
+    """An Add or Sub case with an output scale of 1."""
+    rng = np.random.default_rng(0)
+    kinds: type[o.Add] | type[o.Sub] = o.Sub if subtracts else o.Add
+    op = kinds(name="add", inputs=("a", "b"), outputs=("y",), activation=o.RELU if relu else o.NO_ACTIVATION)
+    tensors = [activation(n, shape, scale, z) for n, scale, z in zip("ab", scales, zero_points[:2], strict=True)]
+    graph = single_op(op, tensors, QParams.per_tensor(1.0, zero_points[2]))
+    inputs = {n: int8_values(rng, shape, kind) for n in "ab"}
+    return Case(name, DSP[kinds][0], graph, inputs)
+
+
+def _add_cases() -> list[Case]:
+    return [
+        add("add", (16, 4, 16), (0.7, 1.1)),
+        add("add-swapped", (3, 5, 7), (1.3, 0.4)),
+        add("add-signed", (3, 5, 7), (0.3, 0.9), (1, 2, -3), relu=False),
+        add("add-extremes", (2, 8, 8), (0.3, 0.9), kind="extremes"),
+        add("sub", (3, 4, 5), (0.3, 0.9), subtracts=True),
+        add("sub-signed", (3, 4, 5), (0.9, 0.3), (1, 2, -3), subtracts=True, relu=False),
+    ]
+
+
 def _depthwise_cases() -> list[Case]:
     dense, strided = DSP[o.DepthwiseConv2D]
     return [
@@ -178,4 +209,4 @@ def _conv2d_cases() -> list[Case]:
 
 def all_cases() -> list[Case]:
     """Every DSP variant on shapes that reach each of its paths."""
-    return [*_conv2d_cases(), *_depthwise_cases(), *_fully_connected_cases()]
+    return [*_conv2d_cases(), *_depthwise_cases(), *_fully_connected_cases(), *_add_cases()]

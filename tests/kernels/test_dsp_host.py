@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.kernels import harness as h
 from tests.kernels.test_convolutions import windows
 from tinycompress.ir import ops as o
+from tinycompress.ir.graph import Rounding
+from tinycompress.ir.tensor import DType, QParams, Tensor
 from tinycompress.kernels import DSP
 
 
@@ -65,3 +67,29 @@ def test_fully_connected_equals_the_reference(
     for variant in DSP[o.FullyConnected]:
         if variant.supports(graph.ops[0], graph):
             h.check(variant, graph, rng)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    scales=st.tuples(st.floats(0.05, 2.0), st.floats(0.05, 2.0)),
+    zero_points=st.tuples(*[st.integers(-128, 127)] * 3),
+    kind=st.sampled_from([o.Add, o.Sub]),
+    activation=st.sampled_from([o.NO_ACTIVATION, o.RELU, o.RELU6]),
+    rounding=st.sampled_from(list(Rounding)),
+)
+def test_add_and_sub_equal_the_reference(
+    shape: list[int],
+    scales: tuple[float, float],
+    zero_points: tuple[int, int, int],
+    kind: type[o.Add] | type[o.Sub],
+    activation: o.Activation,
+    rounding: Rounding,
+) -> None:
+    op = kind(name="op", inputs=("a", "b"), outputs=("y",), activation=activation)
+    operands = zip(("a", "b"), scales, zero_points[:2], strict=True)
+    tensors = [Tensor(n, tuple(shape), DType.INT8, QParams.per_tensor(s, z)) for n, s, z in operands]
+    graph = h.one_op_graph(op, tensors, [QParams.per_tensor(0.7, zero_points[2])], rounding)
+    (variant,) = DSP[kind]
+    if variant.supports(op, graph):
+        h.check(variant, graph, np.random.default_rng(0))

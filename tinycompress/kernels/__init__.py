@@ -9,6 +9,7 @@ from __future__ import annotations
 from tinycompress.ir import ops as o
 from tinycompress.kernels import (
     concat,
+    add_dsp,
     conv2d,
     conv2d_dsp,
     depthwise,
@@ -61,6 +62,8 @@ DSP: KernelTable = {
     o.Conv2D: conv2d_dsp.CONV2D,
     o.DepthwiseConv2D: depthwise_dsp.DEPTHWISE,
     o.FullyConnected: fully_connected_dsp.FULLY_CONNECTED,
+    o.Add: add_dsp.ADD,
+    o.Sub: add_dsp.ADD,
 }
 """Kernels for cores with the DSP extension, with C twins for others."""
 

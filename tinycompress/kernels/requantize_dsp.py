@@ -9,6 +9,7 @@ one constant is 2^(S−1). Form 0 serves every layer with right shifts ≥ 2, in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,12 +65,14 @@ class Requantization:
     addend: Int64
 
 
-def choose_requantization(channels: Channels, clamp: Clamp, rounding: Rounding) -> Requantization | None:
+def choose_requantization(
+    channels: Channels, clamp: Clamp, rounding: Rounding, forms: Iterable[int] = SHIFT_FORMS
+) -> Requantization | None:
     """The cheapest exact form, or None when neither applies (left shifts, or an accumulator beyond int32)."""
     if (channels.high >= _LIMIT).any() or (channels.low < -_LIMIT).any():
         return None
     if rounding is Rounding.SINGLE or clamp.low >= clamp.zero_point:
-        for form in SHIFT_FORMS:
+        for form in forms:
             shifted = _shifted(channels, clamp, rounding, form)
             if shifted is not None:
                 return shifted

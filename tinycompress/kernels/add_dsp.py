@@ -1,0 +1,120 @@
+"""Add and Sub on Armv7E-M: each operand rescaled by a table, or by a power of two where its multiplier is 1/2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinycompress.ir.fixedpoint import activation_range, requantize
+from tinycompress.ir.graph import Graph, Rounding
+from tinycompress.ir.ops import Add, Sub
+from tinycompress.ir.quant_params import add_params
+from tinycompress.ir.shapes import row_count, row_elements
+from tinycompress.kernels import gemm_dsp as gemm
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.conv2d_dsp import rounding_of
+from tinycompress.kernels.packing import are_activations, is_int8, output_range
+from tinycompress.kernels.requantize_dsp import FORM_TIES, Channels, Clamp, Int64, Requantization, choose_requantization
+
+SHIFT_FORMS = range(15, 23)
+_HALF = (1 << 30, 0)
+_SHIFTED_SCALE = 4
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Tables of the two operands by unsigned byte, the output's requantization, and the operand that needs no table.
+
+    `free` is the operand whose term is (q − zp)·2^19 (its zero point is then in the other's table), or None.
+    """
+
+    tables: tuple[Int64, Int64]
+    requantization: Requantization
+    free: int | None
+
+
+def _terms(op: Add | Sub, graph: Graph, rounding: Rounding) -> Terms | None:
+    a, b, y = (graph.tensors[n] for n in (*op.inputs, op.output))
+    p = add_params(a, b, y, rounding)
+    values = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
+    pairs = ((p.a_multiplier, p.a_shift), (p.b_multiplier, p.b_shift))
+    tables = [
+        requantize((values - t.quantization.tensor_zero_point) << p.left_shift, *pair, rounding)
+        for t, pair in zip((a, b), pairs, strict=True)
+    ]
+    if isinstance(op, Sub):
+        tables[1] = -tables[1]
+    low, high = (sum(int(bound(t)) for t in tables) for bound in (np.min, np.max))
+    one = np.ones(1, np.int64)
+    output = Channels(p.output_multiplier * one, p.output_shift * one, low * one, high * one, one)
+    clamp = Clamp(y.quantization.tensor_zero_point, *activation_range(op.activation, y))
+    forms = [f for f in SHIFT_FORMS if f == 1 - p.output_shift]
+    requantization = choose_requantization(output, clamp, rounding, forms)
+    if requantization is None:
+        return None
+    halves = [i for i, pair in enumerate(pairs) if pair == _HALF and not (isinstance(op, Sub) and i == 1)]
+    return Terms((tables[0], tables[1]), requantization, halves[-1] if halves else None)
+
+
+def _supports(op: Add | Sub, graph: Graph) -> bool:
+    shapes = [graph.tensors[n].shape for n in op.inputs]
+    return (
+        is_int8(op, graph)
+        and are_activations(op, graph)
+        and shapes[0] == shapes[1]
+        and _terms(op, graph, rounding_of(graph)) is not None
+    )
+
+
+def _pack(op: Add | Sub, graph: Graph, rounding: Rounding) -> PackedKernel:
+    terms = _terms(op, graph, rounding)
+    if terms is None:
+        raise ValueError(f"{op.name} has no exact form on this kernel: ask supports() first")
+    y = graph.tensors[op.output]
+    first = 0 if terms.free is None else 1 - terms.free
+    tables = [terms.tables[first]]
+    if terms.free is None:
+        tables.append(terms.tables[1])
+    else:
+        # The free operand's table is (q − zp)·2^19: its value at q = 0 is what the zero point contributes.
+        tables[0] = tables[0] + terms.tables[terms.free][0]
+    scale = _SHIFTED_SCALE if terms.requantization.form != FORM_TIES else 1
+    words = gemm.to_words(np.concatenate(tables) * scale)
+    comment = "operands by unsigned byte, rescaled to twice the larger scale over 2^20"
+    return PackedKernel(
+        "tc_add_s8_dsp_params",
+        (
+            ("elements", row_elements(y.shape)),
+            ("table_operand", first),
+            ("has_two_tables", int(terms.free is None)),
+            *output_range(op.activation, y),
+            ("form", terms.requantization.form),
+            ("multiplier", int(terms.requantization.multiplier[0])),
+            ("addend", int(terms.requantization.addend[0])),
+        ),
+        (PackedArray("tables", words, comment),),
+    )
+
+
+def _instructions(op: Add | Sub, graph: Graph) -> int:
+    terms = _terms(op, graph, rounding_of(graph))
+    y = graph.tensors[op.output]
+    if terms is None:
+        return 0
+    element = 7.25 + (terms.free is None) + 2 * (terms.requantization.form == FORM_TIES)
+    return round(element * y.elements) + 40 * row_count(y.shape)
+
+
+ADD = (
+    KernelVariant(
+        name="add_s8_dsp",
+        header="tc_add_dsp.h",
+        tier="dsp",
+        pack=_pack,
+        supports=_supports,
+        in_place=(0, 1),
+        instructions=_instructions,
+        requires=("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h"),
+    ),
+)
