@@ -63,18 +63,20 @@ def calibration_inputs(graph: Graph, calibration: Calibration) -> dict[str, Arra
 def observe(graph: Graph, inputs: Mapping[str, Array], activations: str) -> dict[str, Range]:
     """The range of every activation of `graph` over the calibration `inputs`.
 
-    `activations` names the observer; graph inputs and outputs always use minmax. ModelError TC-M413 when an activation
-    is not finite.
+    `activations` names the observer; graph inputs and outputs always use minmax. A graph with state takes samples as
+    one sequence, in order. ModelError TC-M413 when an activation is not finite.
     """
     samples = len(next(iter(inputs.values())))
     step = batch_size(graph)
+    state: Mapping[str, Array] | None = None
     plain = {*graph.input_names, *graph.outputs}
     observers: dict[str, Observer] = {}
     for first in range(0, samples, step):
         batch = {name: array[first : first + step] for name, array in inputs.items()}
         with np.errstate(over="ignore", invalid="ignore"):
-            tensors = float_reference.run(graph, batch).tensors
-        for name, values in tensors.items():
+            result = float_reference.run(graph, batch, state)
+        state = result.state
+        for name, values in result.tensors.items():
             if not np.isfinite(values).all():
                 raise ModelError(
                     "TC-M413",
@@ -90,7 +92,9 @@ def observe(graph: Graph, inputs: Mapping[str, Array], activations: str) -> dict
 
 
 def batch_size(graph: Graph) -> int:
-    """Samples per batch so that all activations together stay near BATCH_BYTES."""
+    """Samples per batch so that all activations together stay near BATCH_BYTES; 1 when samples depend on each other."""
+    if graph.states:
+        return 1
     sample_bytes = sum(4 * t.elements for t in graph.tensors.values() if not t.is_constant)
     return max(1, BATCH_BYTES // max(1, sample_bytes))
 

@@ -18,18 +18,20 @@ def predict(graph: Graph, inputs: Array | Mapping[str, Array]) -> dict[str, Arra
     """Every output over all samples `(n, …)`, as the graph gives it: float32, or integers from a QuantGraph.
 
     `inputs` are what the graph takes, the one input's array or by name; for a QuantGraph real values (floats, after
-    preprocessing) are quantized first. Each sample starts from the initial state.
+    preprocessing) are quantized first. A graph with state takes the samples as one sequence, in order.
     """
     arrays = dict(inputs) if isinstance(inputs, Mapping) else {graph.input_names[0]: np.asarray(inputs)}
     samples = len(next(iter(arrays.values())))
     step = batch_size(graph)
     parts: dict[str, list[Array]] = {name: [] for name in graph.outputs}
+    state: Mapping[str, Array] | None = None
     for first in range(0, max(samples, 1), step):
         batch = {name: array[first : first + step] for name, array in arrays.items()}
         if isinstance(graph, QuantGraph):
-            result = reference.run(graph, _integers(graph, batch), keep_tensors=False)
+            result = reference.run(graph, _integers(graph, batch), state, keep_tensors=False)
         else:
-            result = float_reference.run(graph, batch, keep_tensors=False)
+            result = float_reference.run(graph, batch, state, keep_tensors=False)
+        state = result.state
         for name, value in result.outputs.items():
             parts[name].append(value)
     return {name: np.concatenate(values) for name, values in parts.items()}

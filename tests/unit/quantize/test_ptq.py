@@ -10,8 +10,9 @@ from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.execute import float_reference, reference
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
-from tinycompress.ir.graph import Graph, Preprocess, QuantGraph, Rounding
-from tinycompress.ir.tensor import DType
+from tinycompress.ir.graph import Graph, Preprocess, QuantGraph, Rounding, State
+from tinycompress.ir.tensor import DType, Tensor
+from tinycompress.quantize.evaluate import predict
 from tinycompress.quantize.observers import OBSERVERS
 from tinycompress.quantize.ptq import quantize
 
@@ -166,6 +167,29 @@ def test_bias_correction_removes_the_mean_error() -> None:
         difference = real_outputs(quantized, data) - expected
         errors[corrected] = np.abs(difference.mean(axis=(0, 1, 2)) / expected.std(axis=(0, 1, 2))).max()
     assert errors[True] < 2e-3 < errors[False]
+
+
+def recurrent_cell() -> Graph:
+    """h' = tanh(W [x, h] + b), with h kept between inferences."""
+    b = Builder(7)
+    x = b.input("x", (3,))
+    b.tensors["h"] = Tensor("h", (5,), DType.FLOAT32)
+    joined = b.op(o.Concat, x, "h", axis=0)
+    new = b.op(o.Table, b.fc(joined, 5), function=o.Function.TANH)
+    return Graph("cell", tuple(b.inputs), (new,), b.tensors, tuple(b.ops), (State("h", new),))
+
+
+def test_state_shares_its_scale_and_follows_the_float_sequence() -> None:
+    graph = recurrent_cell()
+    (state,) = graph.states
+    sequence = samples(graph, 120)
+    quantized = quantize(graph, sequence)
+    assert quantized.tensors["h"].quantization == quantized.tensors[state.write].quantization
+    (floats,) = predict(graph, sequence).values()
+    (integers,) = predict(quantized, sequence).values()
+    real = dequantize_values(integers, quantized.tensors[state.write].quantization)
+    assert np.abs(real - floats).max() < 0.1
+    assert np.abs(floats[1:] - predict(graph, sequence[1:])[state.write]).max() > 0.05
 
 
 def bad_calibrations() -> list[tuple[str, object]]:
