@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 COMMANDS = (
-    "deploy analyze compress quantize generate build flash measure profile simulate boards ops doctor explain report"
-).split()
+    *("deploy", "analyze", "compress", "quantize", "generate", "build", "flash", "measure", "profile", "simulate"),
+    *("boards", "ops", "doctor", "explain", "report"),
+)
 
 
 def tinycompress(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
