@@ -28,8 +28,7 @@ from tinycompress.ir.tensor import Tensor
 from tinycompress.plan.model import ARENA_ALIGN, Plan
 
 _RESERVED = (
-    "inputs", "outputs", "state", "state_reset", "invoke", "run", "program", "h", "weights_h", "arena_end",
-    "quantize_input",
+    "inputs", "outputs", "state", "state_reset", "invoke", "run", "program", "quantize_input",
 )  # fmt: skip
 STEPS_PER_LINE = 24
 
@@ -91,7 +90,7 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         inputs=inputs,
         outputs=outputs,
         states=_states(plan, naming),
-        state_argument=f" {naming.prefix}_state *state," if plan.graph.states else "",
+        state_argument=f"{naming.prefix}_state *state, " if plan.graph.states else "",
         quantizers=tuple(_quantizers(plan, inputs)),
         has_run=len(inputs) == len(outputs) == 1 and not plan.graph.states,
         is_single_rounding=plan.graph.rounding is Rounding.SINGLE,
@@ -154,6 +153,7 @@ def _lifetimes(plan: Plan) -> dict[str, tuple[str, str]]:
 def _arena_table(plan: Plan, naming: Naming) -> tuple[str, ...]:
     """The arena's buffers by offset: where, how large, during which layers, what."""
     producers = {name: layer for layer in plan.layers for name in layer.op.outputs}
+    overwritten = _overwritten(plan)
     rows: list[tuple[int, int, str]] = []
     for name, (begin, end) in _lifetimes(plan).items():
         placement = plan.placements[name]
@@ -161,6 +161,8 @@ def _arena_table(plan: Plan, naming: Naming) -> tuple[str, ...]:
             continue
         layer = producers.get(name)
         what = f"{layer.op.name}: {operator_text(layer.op, plan.graph)}" if layer else "input"
+        if name in overwritten:
+            what += f", written over {overwritten[name]}"
         if placement.view_of:
             what = f"view of {placement.view_of}"
         shape = shape_text(plan.graph.tensors[name])
@@ -174,6 +176,17 @@ def _arena_table(plan: Plan, naming: Naming) -> tuple[str, ...]:
             text = f" {layer.scratch_offset:7} {layer.scratch_bytes:7}   {live:8}  scratch of {layer.op.name}"
             rows.append((layer.scratch_offset, 1, text))
     return tuple(text for _, _, text in sorted(rows))
+
+
+def _overwritten(plan: Plan) -> dict[str, str]:
+    """Outputs that an element-wise layer writes over an operand, row by row, and that operand."""
+    found = {}
+    for layer in plan.layers:
+        for position in layer.kernel.in_place:
+            name, made = layer.op.inputs[position], layer.op.outputs[0]
+            if name in plan.placements and plan.placements[name].offsets == plan.placements[made].offsets:
+                found.setdefault(made, name)
+    return found
 
 
 def _ios(plan: Plan, naming: Naming) -> tuple[tuple[IoContext, ...], tuple[IoContext, ...]]:

@@ -21,13 +21,13 @@
  *       0      16   0..1      concat0_out [16]  concat0: Concat
  *      16       6   in..0     x [6]  input
  *      16      10   1..2      fc1_out [10]  fc1: FullyConnected
- *      16      10   2..3      table2_out [10]  table2: Table tanh
+ *      16      10   2..3      table2_out [10]  table2: Table tanh, written over fc1_out
  *
  * `live` counts layers, first..last. */
 
 /* Tensors: offset, bytes per row, rows, words of the rows where they are scattered. */
 static const tc_tensor recurrent_x = {16, 6, 1, NULL}; /* x [6] */
-static const tc_tensor recurrent_h_2 = {0, 10, 1, NULL}; /* h [10] */
+static const tc_tensor recurrent_h = {0, 10, 1, NULL}; /* h [10] */
 static const tc_tensor recurrent_concat0_out = {0, 16, 1, NULL}; /* concat0_out [16] */
 static const tc_tensor recurrent_fc1_out = {16, 10, 1, NULL}; /* fc1_out [10] */
 static const tc_tensor recurrent_table2_out = {16, 10, 1, NULL}; /* table2_out [10] */
@@ -47,7 +47,7 @@ static void recurrent_concat0(uint8_t *arena, const recurrent_state *state)
     int8_t *out[1];
     tc_step_begin(0);
     tc_rows_in(in, arena, &recurrent_x, 0, 1, NULL);
-    tc_rows_in(in + 1, state->h, &recurrent_h_2, 0, 1, NULL);
+    tc_rows_in(in + 1, state->h, &recurrent_h, 0, 1, NULL);
     tc_rows_out(out, arena, &recurrent_concat0_out, 0, 1);
     tc_concat(&recurrent_concat0_params, in, out, 1, NULL);
     tc_rows_done(0, &recurrent_concat0_out, 0, out, 1);
@@ -132,7 +132,8 @@ void recurrent_state_reset(recurrent_state *state)
     }
 }
 
-tc_status recurrent_invoke(const recurrent_inputs *in, const recurrent_outputs *out, recurrent_state *state, void *arena_memory, size_t arena_bytes)
+tc_status recurrent_invoke(const recurrent_inputs *in, const recurrent_outputs *out,
+    recurrent_state *state, void *arena_memory, size_t arena_bytes)
 {
     uint8_t *const arena = (uint8_t *)arena_memory;
     if (in == NULL || out == NULL || arena == NULL || state == NULL) {

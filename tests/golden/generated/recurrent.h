@@ -66,7 +66,8 @@ void recurrent_state_reset(recurrent_state *state);
 /* Runs one inference. `arena` is RECURRENT_ARENA_ALIGN-aligned and arena_bytes >= RECURRENT_ARENA_BYTES; its
  * contents need not survive between calls. Buffers of `in` and `out` are outside the arena or exactly at their OFFSET.
  * Re-entrant: everything it changes is in the arguments. */
-tc_status recurrent_invoke(const recurrent_inputs *in, const recurrent_outputs *out, recurrent_state *state, void *arena, size_t arena_bytes);
+tc_status recurrent_invoke(const recurrent_inputs *in, const recurrent_outputs *out,
+    recurrent_state *state, void *arena, size_t arena_bytes);
 
 /* The user's 6 values as input 'x', preprocessing included. */
 void recurrent_quantize_input(const float *real, int8_t *quantized);

@@ -1,4 +1,4 @@
-"""What the generated directory is: the same bytes every time, clean under two compilers, safe from any model's strings."""
+"""What the generated directory is: byte-identical each time, clean under two compilers, safe from a model's strings."""
 
 from __future__ import annotations
 
