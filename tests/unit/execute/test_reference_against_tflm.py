@@ -11,6 +11,7 @@ from tests.unit.execute import tflm
 from tests.unit.execute.single import one_op_graph, qtensor, weights_tensor
 from tinycompress.execute.reference import run
 from tinycompress.ir import ops as o
+from tinycompress.ir.shapes import same_padding
 from tinycompress.ir.tensor import DType, Tensor
 
 RNG_SEED = 20240
@@ -328,3 +329,25 @@ def test_multipliers_over_random_scales(seed: int) -> None:
     )  # fmt: skip
     quantize = o.Quantize(name="q", inputs=("x",), outputs=("y",))
     check(quantize, [x, qtensor("y", (), scale(), 9)], "QUANTIZE", option("QuantizeOptions"), batches[:1])
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride"), [(8, 3, 2), (7, 2, 1), (9, 4, 3), (5, 5, 4)])
+def test_asymmetric_same_padding(size: int, kernel: int, stride: int) -> None:
+    rng = np.random.default_rng(size)
+    before, after = same_padding(size, kernel, stride)
+    padding = (before, before, after, after)
+    x, batch = qtensor("x", (size, size, 3), 0.02, -100), random_int8(rng, 6, size, size, 3)
+    w = weights_tensor("w", rng, (4, kernel, kernel, 3), 0)
+    b = Tensor("b", (4,), DType.INT32, data=rng.integers(-900, 900, 4).astype(np.int32))
+    conv = o.Conv2D(
+        name="c", inputs=("x",), outputs=("y",), weights="w", bias="b", stride=(stride, stride), padding=padding
+    )
+    window = {"padding": PADDING.SAME, "strideH": stride, "strideW": stride}
+    options = option("Conv2DOptions", dilationHFactor=1, dilationWFactor=1, **window)
+    y = qtensor("y", (), 0.06, 3)
+    check(conv, [x, w, b, y], "CONV_2D", options, [batch], [value_of(w, batch=False), bias_value(b, x, w)])
+    pool = o.AveragePool2D(
+        name="p", inputs=("x",), outputs=("y",), kernel=(kernel, kernel), stride=(stride, stride), padding=padding
+    )
+    options = option("Pool2DOptions", filterHeight=kernel, filterWidth=kernel, **window)
+    check(pool, [x, qtensor("y", (), 0.02, -100)], "AVERAGE_POOL_2D", options, [batch])
