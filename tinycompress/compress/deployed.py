@@ -31,7 +31,7 @@ class Deployed:
     At integer widths `ram_bytes` is the layer-by-layer plan's lower bound and state; `weights_bytes` is exact;
     `flash_bytes` adds estimated code; `instructions` and `latency_ms` (at `clock_hz`) are estimates of the fastest
     kernels. Memory is that of the smallest kernels, to which the planner resorts where a budget binds, or of the
-    fastest ones with `prefer` "speed".
+    fastest ones with `prefer` "speed". Without `has_work` there are no instructions and no latency, in half the time.
     """
 
     def __init__(
@@ -42,9 +42,11 @@ class Deployed:
         has_dsp: bool = True,
         clock_hz: float = 216e6,
         prefer: Literal["size", "speed"] = "size",
+        has_work: bool = True,
     ) -> None:
         self.groups = groups
         self.clock_hz = clock_hz
+        self._has_work = has_work
         view = prepare_for_quantization(graph)
         self._fast = CostModel(view, has_dsp=has_dsp)
         self._cost = self._fast
@@ -65,16 +67,17 @@ class Deployed:
 
     def with_steps(self, counts: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], tuple[Scalar, ...]]:
         """`evaluate`, and the live bytes of every step, from one pass over the network."""
-        found, fast = self.resources(counts), self._resources(self._fast, counts)
+        found = self.resources(counts)
         named = {
             "ram_bytes": found.ram_bytes,
             "arena_bytes": found.arena_bytes,
             "flash_bytes": found.flash_bytes,
             "weights_bytes": found.weights_bytes,
             "macs": found.macs,
-            "instructions": fast.instructions,
-            "latency_ms": latency_ms(fast.instructions, self.clock_hz),
         }
+        if self._has_work:
+            instructions = self._resources(self._fast, counts).instructions
+            named |= {"instructions": instructions, "latency_ms": latency_ms(instructions, self.clock_hz)}
         return named, found.live_bytes
 
     def resources(self, counts: Mapping[str, Scalar]) -> Resources:

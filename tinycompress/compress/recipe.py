@@ -109,8 +109,8 @@ class Recipe(Section):
     threads: int | None = Field(default=None, ge=1)
     """Torch CPU threads; results repeat bit for bit only with the same number."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    initial: Literal["weights", "random"] = "weights"
-    """Start from the model's own weights, or from a fresh initialisation."""
+    initial: Literal["weights", "random", "teacher"] = "weights"
+    """Start from the model's own weights, from a fresh initialisation, or from the dense teacher's weights."""
     width_rule: bool = False
     """Start pruning from widths derived from the pruned teacher (METHODS B2.2) instead of the full network."""
     control: Literal["none", "scratch-e", "scratch-b"] = "none"

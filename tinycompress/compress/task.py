@@ -131,6 +131,7 @@ class Budget:
 
     ram_bytes      arena, state and static memory of the library
     flash_bytes    code and weights of the library
+    weights_bytes  weights alone: the generated weights file
     macs           multiply-accumulates
     instructions   counted instructions of one inference
     latency_ms     milliseconds of one inference
@@ -139,13 +140,14 @@ class Budget:
 
     ram_bytes: int | str | None = None
     flash_bytes: int | str | None = None
+    weights_bytes: int | str | None = None
     macs: float | None = None
     instructions: float | None = None
     latency_ms: float | None = None
     min_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ram_bytes", "flash_bytes"):
+        for name in ("ram_bytes", "flash_bytes", "weights_bytes"):
             value = getattr(self, name)
             if value is not None:
                 try:

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from tinycompress.compress.augment import augment
 from tinycompress.compress.distill.losses import Distillation, cross_entropy, matched_smoothing, mean_squared_error
+from tinycompress.compress.distill.rewinding import close
 from tinycompress.compress.network import Network
 from tinycompress.compress.recipe import AugmentSettings, DistillSettings, TrainSettings
 from tinycompress.compress.shrink import Keep
 from tinycompress.compress.task import Task
+from tinycompress.data import Split
 from tinycompress.errors import QualityError
 from tinycompress.ir.graph import Graph
 from tinycompress.ir.store import load, save
@@ -41,6 +43,9 @@ class Hook(Protocol):
     def after_backward(self, trainer: Trainer, step: int) -> None: ...
 
     def after_epoch(self, trainer: Trainer, epoch: int) -> None: ...
+
+    def status(self) -> str:
+        """What progress adds to its line; empty or starting with a space."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -116,6 +121,7 @@ class Trainer:
     stage: str = "train"
     progress: Progress = silent
     masks: Mapping[str, Tensor] = field(default_factory=dict)
+    """Masks of single weights by operator; the trained graph holds zeros where they are closed."""
 
     def __post_init__(self) -> None:
         self.network = Network(self.graph, self.device)
@@ -133,21 +139,27 @@ class Trainer:
     def run(self) -> Graph:
         """Trains to the end (from the checkpoint when there is one) and returns the graph with its weights."""
         self._resume()
-        validation = self.network.inputs(self.task.val.inputs)
         for epoch in range(len(self.history), self.settings.epochs):
             started = time.perf_counter()
             loss = self._epoch(epoch)
             if self.hook is not None:
                 self.hook.after_epoch(self, epoch)
-            outputs = self.network.outputs(validation)
-            score = self.task.score(outputs.cpu().numpy(), self.task.val, validation.cpu().numpy())
+            score = self.scores(self.task.val)
             size = sum(p.numel() for _, _, p in self.network.parameters())
             line = Epoch(epoch, loss, score, self._rate(), time.perf_counter() - started, size)
             self.history.append(line)
             text = f"epoch {epoch + 1}/{self.settings.epochs} loss {loss:.4f} {self.task.metric_name} {score:.4f}"
+            text += "" if self.hook is None else self.hook.status()
             self.progress(self.stage, text, (epoch + 1) / self.settings.epochs)
             self._save()
+        close(self.network, self.masks)
         return self.network.graph()
+
+    def scores(self, split: Split) -> float:
+        """The task's metric of the present network, gates and masks applied."""
+        inputs = self.network.inputs(split.inputs)
+        outputs = self.network.outputs(inputs)
+        return self.task.score(outputs.cpu().numpy(), split, inputs.cpu().numpy())
 
     def _epoch(self, epoch: int) -> float:
         generator = torch.Generator(self.device).manual_seed(_mixed(self.seed, epoch))

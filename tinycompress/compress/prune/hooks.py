@@ -16,15 +16,41 @@ from tinycompress.compress.prune.criteria import Scores, score
 from tinycompress.compress.prune.repair import Fitted, Widths, check_feasible, excess, fit, strongest
 from tinycompress.compress.prune.soft import LOW, PUBLISHED, SoftSettings, SoftWidths, failures
 from tinycompress.compress.recipe import PruneSettings
+from tinycompress.compress.shrink import shrink
 from tinycompress.compress.train import Trainer
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
 
 TAYLOR_MEMORY = 0.98
+TIGHTENING = 0.98
+"""Factor on the budgets given to the cost model while the planner's exact plan is still over."""
 REFRESH_STEPS = 20
 """Steps between two computations of importances that come from weights."""
 
 MakeModel = Callable[[Graph, Groups], CostModel]
+Fits = Callable[[Graph], bool]
+"""Whether the planner's own plan of a network is inside every budget (the cost model is a lower bound)."""
+
+
+def _always(graph: Graph) -> bool:
+    return True
+
+
+def fit_to_plan(
+    choose: Callable[[Mapping[str, float]], Fitted],
+    fits: Callable[[Widths], bool],
+    budget: Mapping[str, float],
+) -> Fitted:
+    """What `choose` makes of the budget, tightened step by step until the plan of the result is inside the real one.
+
+    Raises BudgetError TC-B201 from `choose` when tightening reaches the least widths.
+    """
+    limits = dict(budget)
+    while True:
+        fitted = choose(limits)
+        if fits(fitted.widths):
+            return fitted
+        limits = {n: limit * TIGHTENING for n, limit in limits.items()}
 
 
 @dataclass
@@ -46,10 +72,17 @@ class PruneHook:
     """What all methods share: phases, Taylor importances of gates, cuts, batch-norm recalibration, the report."""
 
     def __init__(
-        self, settings: PruneSettings, budget: Mapping[str, float], make_model: MakeModel, epochs: int, seed: int
+        self,
+        settings: PruneSettings,
+        budget: Mapping[str, float],
+        make_model: MakeModel,
+        epochs: int,
+        seed: int,
+        fits: Fits = _always,
     ) -> None:
         self.settings = settings
         self.budget = {n: limit * (1.0 - settings.safety) for n, limit in budget.items()}
+        self.fits = fits
         self.make_model = make_model
         self.seed = seed
         self.first_epoch = min(max(0, epochs - 1), round(settings.start * epochs))
@@ -81,6 +114,11 @@ class PruneHook:
 
     def gate_gradients(self) -> dict[str, Tensor]:
         return {g: gate.grad for g, gate in self._gates.items() if gate.grad is not None}
+
+    def status(self) -> str:
+        if self.is_done:
+            return " " + " ".join(f"{n} {u:.1%} of budget" for n, u in self.report.use.items())
+        return ""
 
     def state(self) -> dict[str, Any]:
         return {
@@ -130,6 +168,11 @@ class PruneHook:
         self.taylor = {g: t[keep[g]] if g in keep and len(t) == sizes[g] else t for g, t in self.taylor.items()}
         trainer.cut(keep)
 
+    def cut_graph(self, trainer: Trainer, widths: Widths, scores: Scores) -> Graph:
+        """The graph that `cut` would leave."""
+        keep = {g: strongest(scores[g], n) for g, n in widths.items()}
+        return shrink(trainer.network.module.graph, keep, trainer.network.groups)
+
     def finish(self, trainer: Trainer, fitted: Fitted, scores: Scores) -> None:
         """The last cut: gates go, statistics are recomputed, the report is written."""
         self.report.before = self.report.before or trainer.network.groups.widths()
@@ -150,9 +193,15 @@ class SoftHook(PruneHook):
     """Differentiable widths (methods ``differentiable`` and ``dsa``)."""
 
     def __init__(
-        self, settings: PruneSettings, budget: Mapping[str, float], make_model: MakeModel, epochs: int, seed: int
+        self,
+        settings: PruneSettings,
+        budget: Mapping[str, float],
+        make_model: MakeModel,
+        epochs: int,
+        seed: int,
+        fits: Fits = _always,
     ) -> None:
-        super().__init__(settings, budget, make_model, epochs, seed)
+        super().__init__(settings, budget, make_model, epochs, seed, fits)
         least = settings.min_channels
         if settings.method == "dsa":
             self.soft_settings = SoftSettings(**{**asdict(PUBLISHED), "min_channels": least})
@@ -249,12 +298,23 @@ class SoftHook(PruneHook):
         scores = {g: t.cpu().double().numpy() for g, t in self._importances(trainer, 0).items()}
         counts = {g: a * groups.group(g).size for g, a in soft.alpha().items()}
         soft_use = {n: e + 1.0 for n, e in excess(model.evaluate(counts), self.budget).items()}
-        fitted = fit(soft.wanted(), scores, self.budget, model.evaluate, self.minimum(groups))
+        fitted = fit_to_plan(
+            lambda limits: fit(soft.wanted(), scores, limits, model.evaluate, self.minimum(groups)),
+            lambda widths: self.fits(self.cut_graph(trainer, widths, scores)),
+            self.budget,
+        )
         channels = sum(g.size for g in groups.prunable)
         self.report.soft_use = soft_use
         changed = fitted.repaired + fitted.filled
         self.report.warnings = failures(soft.trace, soft_use, changed, channels, soft.price)
         self.finish(trainer, fitted, scores)
+
+    def status(self) -> str:
+        if self.is_done or self.soft is None:
+            return super().status()
+        trace = self.soft.trace
+        parts = (f"{n} {e + 1.0:.2f} price {self.soft.price.get(n, 0.0):.2g}" for n, e in trace.excess.items())
+        return " " + " ".join(parts)
 
     def state(self) -> dict[str, Any]:
         low = {g: p.clone() for g, p in self._low.items()}
@@ -297,15 +357,19 @@ class RankedHook(PruneHook):
         self.report.before = self.report.before or groups.widths()
         is_last = epoch + 1 >= self.last_epoch
         limits = self.budget if is_last else self._interim(model, self.last_epoch - epoch)
-        if self.settings.method == "greedy":
-            fitted = fit(groups.widths(), scores, limits, model.evaluate, self.minimum(groups), fill=is_last)
-        else:
-            wanted = ranked_widths(_comparable(scores, criterion), limits, model.evaluate, self.minimum(groups))
-            fitted = fit(wanted, scores, limits, model.evaluate, self.minimum(groups), fill=is_last)
+        minimum = self.minimum(groups)
+
+        def choose(limits: Mapping[str, float]) -> Fitted:
+            wanted = groups.widths()
+            if self.settings.method != "greedy":
+                wanted = ranked_widths(_comparable(scores, criterion), limits, model.evaluate, minimum)
+            return fit(wanted, scores, limits, model.evaluate, minimum, fill=is_last)
+
         if is_last:
-            self.finish(trainer, fitted, scores)
+            checked = fit_to_plan(choose, lambda w: self.fits(self.cut_graph(trainer, w, scores)), limits)
+            self.finish(trainer, checked, scores)
         else:
-            self.cut(trainer, fitted.widths, scores)
+            self.cut(trainer, choose(limits).widths, scores)
 
     def _interim(self, model: CostModel, epochs_left: int) -> dict[str, float]:
         """One of `epochs_left` equal geometric steps from the present use to the final budget."""
@@ -350,10 +414,15 @@ def ranked_widths(
 
 
 def make_hook(
-    settings: PruneSettings, budget: Mapping[str, float], make_model: MakeModel, epochs: int, seed: int
+    settings: PruneSettings,
+    budget: Mapping[str, float],
+    make_model: MakeModel,
+    epochs: int,
+    seed: int,
+    fits: Fits = _always,
 ) -> PruneHook:
     """The hook of a method; ``uniform`` and ``none`` need none and are a KeyError here."""
-    return HOOKS[settings.method](settings, budget, make_model, epochs, seed)
+    return HOOKS[settings.method](settings, budget, make_model, epochs, seed, fits)
 
 
 HOOKS: dict[str, type[PruneHook]] = {

@@ -1,0 +1,326 @@
+"""compress(): teacher, pruning during training, distillation, controls, quantization, verdict; stage by stage."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tinycompress.compress.deployed import Deployed
+from tinycompress.compress.distill.rewinding import masks_of, open_masks, prune_magnitude, sparsity
+from tinycompress.compress.distill.widths import profile, rescale
+from tinycompress.compress.groups import Groups, find_groups
+from tinycompress.compress.network import Network, initialise
+from tinycompress.compress.prune.criteria import norm_scores
+from tinycompress.compress.prune.hooks import PruneHook, PruneReport, fit_to_plan, make_hook
+from tinycompress.compress.prune.repair import Fitted, Widths, check_feasible, excess, strongest, uniform_widths
+from tinycompress.compress.recipe import Recipe, TrainSettings
+from tinycompress.compress.result import CompressResult, StageLine
+from tinycompress.compress.shrink import shrink
+from tinycompress.compress.stages import Stages
+from tinycompress.compress.task import Budget, Task
+from tinycompress.compress.train import Objective, Progress, Trainer, choose_device, resolve_smoothing, silent
+from tinycompress.compress.verdict import calibrated, fits, integer_score, plan_within
+from tinycompress.errors import BudgetError, QualityError
+from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.store import graph_sha256
+from tinycompress.passes import prepare_for_training
+from tinycompress.rundir import digest
+
+_WORK = ("instructions", "latency_ms")
+
+
+def compress(
+    graph: Graph,
+    task: Task,
+    budget: Budget | None = None,
+    recipe: Recipe | None = None,
+    *,
+    teacher: Graph | None = None,
+    directory: Path | None = None,
+    progress: Progress = silent,
+    has_dsp: bool = True,
+    clock_hz: float = 216e6,
+) -> CompressResult:
+    """A physically smaller `graph` inside every budget, trained as the recipe says.
+
+    `teacher` is another network to distil from (else the graph itself, when the recipe asks for a teacher). With a
+    `directory` every stage is stored and an interrupted run goes on: same inputs and thread count, same result. Memory
+    is judged by the exact plan, instructions and latency (at `clock_hz`) by the estimate, accuracy by the integer
+    reference on the test split.
+
+    Raises BudgetError TC-B201 (no network this small exists; names the nearest budget), TC-B202 (the result does not
+    fit), QualityError TC-Q101 (accuracy floor missed), TC-Q102 (training diverged), ConfigError TC-C3xx (data).
+    """
+    recipe, budget = recipe or Recipe(), budget or Budget()
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    run = _Run(prepare_for_training(graph), task, budget, recipe, progress, has_dsp, clock_hz, directory, teacher)
+    return run.result()
+
+
+@dataclass
+class _Run:
+    source: Graph
+    task: Task
+    budget: Budget
+    recipe: Recipe
+    progress: Progress
+    has_dsp: bool
+    clock_hz: float
+    directory: Path | None
+    teacher_source: Graph | None
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.limits = self.budget.resources
+        self.device = choose_device(self.recipe.device)
+        folder = None if self.directory is None else self.directory / self._key()[:16]
+        self.stages = Stages(folder)
+        (output,) = self.source.outputs
+        self.task.check_classes(self.source.tensors[output].shape[-1])
+
+    def _key(self) -> str:
+        parts = [self.recipe.model_dump(mode="json"), self.limits, graph_sha256(self.source), self.task.name]
+        if self.teacher_source is not None:
+            parts.append(graph_sha256(self.teacher_source))
+        arrays = [a for s in (self.task.train, self.task.val) for a in (s.inputs, s.targets) if a is not None]
+        return digest(*parts, *(np.ascontiguousarray(a).tobytes() for a in arrays))
+
+    # -- resources ---------------------------------------------------------------------------------------------------
+
+    def model(self, graph: Graph, groups: Groups) -> Deployed:
+        has_work = any(name in self.limits for name in _WORK)
+        return Deployed(graph, groups, has_dsp=self.has_dsp, clock_hz=self.clock_hz, has_work=has_work)
+
+    def fits(self, graph: Graph) -> bool:
+        """Whether the planner's exact plan of `graph` is inside the memory budgets."""
+        use = self.model(graph, find_groups(graph)).evaluate({})
+        return fits(graph, self.limits, use["flash_bytes"] - use["weights_bytes"], has_dsp=self.has_dsp)
+
+    def check_feasible(self, graph: Graph) -> None:
+        groups = find_groups(graph)
+        least = {g.name: min(self.recipe.prune.min_channels, g.size) for g in groups.prunable}
+        check_feasible(least, self.limits, self.model(graph, groups).evaluate)
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def train(
+        self,
+        name: str,
+        graph: Graph,
+        settings: TrainSettings,
+        *,
+        teacher: Network | None = None,
+        hook: PruneHook | None = None,
+        masks: Mapping[str, Tensor] | None = None,
+    ) -> Trainer:
+        """Trains `graph` to the end of `settings` and returns the trainer."""
+        objective = Objective(self.task, None, self.recipe.distill)
+        trainer = Trainer(
+            graph, self.task, settings, self.device, self.recipe.seed, self.recipe.augment, objective, hook,
+            self.stages.checkpoint(name), name, self.progress, masks or {},
+        )  # fmt: skip
+        objective.smoothing = resolve_smoothing(settings, teacher, trainer.inputs)
+        objective.teacher = (
+            teacher if self.recipe.distill.alpha > 0 or self.recipe.distill.recipe == "patient" else None
+        )
+        trainer.run()
+        return trainer
+
+    def _trained(self, trainer: Trainer, **facts: Any) -> tuple[Graph, float, dict[str, Any]]:
+        return trainer.network.graph(), trainer.scores(self.task.val), facts
+
+    # -- teacher -----------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def start(self) -> Graph:
+        """The network that is compressed, before any training of ours."""
+        return self.source if self.recipe.initial == "weights" else initialise(self.source, self.recipe.seed)
+
+    @functools.cached_property
+    def teachers(self) -> list[tuple[str, Graph]]:
+        """Candidate teachers, dense first: (name, graph). Empty when the recipe has none."""
+        settings = self.recipe.teacher
+        if settings.kind == "none":
+            return []
+        base = self.start if self.teacher_source is None else prepare_for_training(self.teacher_source)
+        if self.teacher_source is not None and self.recipe.initial != "weights":
+            base = initialise(base, self.recipe.seed)
+        dense = self.stages.run("teacher", lambda: self._trained(self.train("teacher", base, settings.train)))
+        found = [("dense", dense.graph)]
+        if settings.kind == "dense":
+            return found
+        for number in range(1, settings.rounds + 1):
+            stage = self.stages.run(f"teacher-{number}", functools.partial(self._rewind, found[-1][1], number))
+            found.append((f"round {number}", stage.graph))
+        return found
+
+    def _rewind(self, before: Graph, number: int) -> tuple[Graph, float, dict[str, Any]]:
+        """One round: the smallest weights go, then the whole learning-rate schedule runs again from these weights."""
+        network = Network(before, self.device)
+        masks = open_masks(network) if number == 1 else masks_of(network)
+        masks = prune_magnitude(network, masks, self.recipe.teacher.fraction)
+        trainer = self.train(f"teacher-{number}", before, self.recipe.teacher.train, masks=masks)
+        alive = sparsity(trainer.network, masks)
+        facts = {"density": alive.density, "surviving": dict(alive.per_constant)}
+        return self._trained(trainer, **facts)
+
+    @functools.cached_property
+    def teacher(self) -> Network | None:
+        """The teacher in use: the last one, or the one whose trial student validates best."""
+        if not self.teachers:
+            return None
+        name, graph = self.teachers[-1]
+        if self.recipe.teacher.kind == "candidates":
+            name, graph = max(self.teachers, key=lambda candidate: self._trial(*candidate))
+            self.notes.append(f"teacher chosen by the student's validation score: {name}")
+        return Network(graph, self.device)
+
+    def _trial(self, name: str, graph: Graph) -> float:
+        short = self.recipe.train.model_copy(update={"epochs": self.recipe.teacher.trial_epochs})
+        student = self._resized(self.start, self._uniform(self.start))
+        label = f"trial-{name.replace(' ', '-')}"
+        teacher = Network(graph, self.device)
+        return self.stages.run(label, lambda: self._trained(self.train(label, student, short, teacher=teacher))).score
+
+    # -- student -----------------------------------------------------------------------------------------------------
+
+    def _resized(self, graph: Graph, widths: Widths) -> Graph:
+        """`graph` at smaller widths: its strongest channels, or fresh weights when the start is random."""
+        groups = find_groups(graph)
+        scores = norm_scores(graph, groups, 2)
+        smaller = shrink(graph, {g: strongest(scores[g], n) for g, n in widths.items()}, groups)
+        return initialise(smaller, self.recipe.seed) if self.recipe.initial == "random" else smaller
+
+    def _uniform(self, graph: Graph) -> Widths:
+        groups = find_groups(graph)
+        model = self.model(graph, groups)
+        least = self.recipe.prune.min_channels
+
+        def choose(limits: Mapping[str, float]) -> Fitted:
+            return Fitted(uniform_widths(groups.widths(), limits, model.evaluate, least), 0, 0)
+
+        if not self.limits:
+            return groups.widths()
+        return fit_to_plan(choose, lambda w: self.fits(self._resized(graph, w)), self.limits).widths
+
+    def _by_rule(self, graph: Graph) -> Widths:
+        """Widths from the pruned teacher, scaled by one factor so that every budget holds (METHODS B2.2)."""
+        network = Network(self.teachers[-1][1], self.device)
+        alive = sparsity(network, masks_of(network)).per_constant
+        groups = find_groups(graph)
+        fractions = profile(graph, groups, dict(alive))
+        model, sizes = self.model(graph, groups), groups.widths()
+
+        def choose(limits: Mapping[str, float]) -> Fitted:
+            low, high = 0.0, 1.0
+            for _ in range(20):
+                middle = (low + high) / 2
+                inside = max(excess(model.evaluate(rescale(fractions, sizes, middle)), limits).values()) <= 0
+                low, high = (middle, high) if inside else (low, middle)
+            return Fitted(rescale(fractions, sizes, low), 0, 0)
+
+        if not self.limits:
+            return rescale(fractions, sizes, 1.0)
+        return fit_to_plan(choose, lambda w: self.fits(self._resized(graph, w)), self.limits).widths
+
+    def student(self) -> Graph:
+        """The trained, pruned float network."""
+        settings = self.recipe.prune
+        base = self.start
+        if self.recipe.initial == "teacher" and self.teachers and self.teacher_source is None:
+            base = self.teachers[0][1]
+        if self.recipe.width_rule and self.teachers:
+            base = self._resized(base, self._by_rule(base))
+        elif settings.method == "uniform" and self.limits:
+            base = self._resized(base, self._uniform(base))
+        hook = None
+        if settings.method not in ("none", "uniform") and self.limits:
+            train = self.recipe.train
+            hook = make_hook(settings, self.limits, self.model, train.epochs, self.recipe.seed, self.fits)
+        stage = self.stages.run("student", functools.partial(self._student, base, hook))
+        self.notes += stage.facts.get("prune", {}).get("warnings", [])
+        return self._control(stage.graph)
+
+    def _student(self, base: Graph, hook: PruneHook | None) -> tuple[Graph, float, dict[str, Any]]:
+        trainer = self.train("student", base, self.recipe.train, teacher=self.teacher, hook=hook)
+        widths = trainer.network.groups.widths()
+        report = PruneReport(find_groups(self.start).widths(), widths) if hook is None else hook.report
+        curve = [[line.epoch, line.loss, line.score, line.seconds, line.parameters] for line in trainer.history]
+        return self._trained(trainer, prune=vars(report), curve=curve)
+
+    def _control(self, student: Graph) -> Graph:
+        """The final shape trained anew (Scratch-E or Scratch-B) when the recipe asks for that control."""
+        if self.recipe.control == "none":
+            return student
+        settings = self.recipe.train
+        if self.recipe.control == "scratch-b":
+            dense = self.model(self.start, find_groups(self.start)).evaluate({})["macs"]
+            ratio = float(dense) / float(self.model(student, find_groups(student)).evaluate({})["macs"])
+            epochs = round(settings.epochs * min(self.recipe.scratch_cap, ratio))
+            settings = settings.model_copy(update={"epochs": epochs})
+        fresh = initialise(student, self.recipe.seed + 1)
+        name = self.recipe.control
+        return self.stages.run(
+            name, lambda: self._trained(self.train(name, fresh, settings, teacher=self.teacher), epochs=settings.epochs)
+        ).graph
+
+    # -- verdict -----------------------------------------------------------------------------------------------------
+
+    def result(self) -> CompressResult:
+        """Runs everything that is not stored yet, and judges it."""
+        self.check_feasible(self.start)
+        graph = self.student()
+        quantized, trained = self._quantized(graph)
+        groups = find_groups(graph)
+        use = {n: float(v) for n, v in self.model(graph, groups).evaluate({}).items()}
+        plan = plan_within(quantized, self.limits, use["flash_bytes"] - use["weights_bytes"], has_dsp=self.has_dsp)
+        use["flash_bytes"] += plan.weights_bytes - use["weights_bytes"]
+        use |= {"arena_bytes": plan.arena_bytes, "weights_bytes": plan.weights_bytes}
+        use["ram_bytes"] = plan.arena_bytes + plan.state_bytes
+        missed = {n: e for n, e in excess(use, self.limits).items() if e > 0}
+        if missed:
+            listed = ", ".join(f"{n} {use[n]:.0f} of {self.limits[n]:.0f}" for n in missed)
+            raise BudgetError("TC-B202", f"the result is over its budget: {listed}", fix="raise prune.safety")
+        float_score = self._float_score(graph)
+        score = integer_score(quantized, self.task, self.task.test)
+        floor = self.budget.min_accuracy
+        if floor is not None and score < floor:
+            raise QualityError(
+                "TC-Q101",
+                f"{self.task.metric_name} of the integer network is {score:.4f}, {floor - score:.4f} below the floor "
+                f"of {floor:.4f} (float {float_score:.4f}, {len(self.task.test)} samples)",
+                where="verdict",
+                fix="train longer, distil from a better teacher, or give it more flash",
+            )
+        return CompressResult(
+            graph, quantized, trained, self.task.metric_name, float_score, score, len(self.task.test), use,
+            self.limits, groups.widths(), tuple(self._lines()), tuple(self.notes),
+        )  # fmt: skip
+
+    def _quantized(self, graph: Graph) -> tuple[QuantGraph, bool]:
+        return calibrated(graph, self.task), False
+
+    def _float_score(self, graph: Graph) -> float:
+        network = Network(graph, self.device)
+        inputs = network.inputs(self.task.test.inputs)
+        return self.task.score(network.outputs(inputs).cpu().numpy(), self.task.test, inputs.cpu().numpy())
+
+    def _lines(self) -> list[StageLine]:
+        lines = []
+        for stage in self.stages.done:
+            resources: dict[str, float] = {}
+            if not isinstance(stage.graph, QuantGraph):
+                found = self.model(stage.graph, find_groups(stage.graph)).evaluate({})
+                resources = {n: float(v) for n, v in found.items()}
+            lines.append(
+                StageLine(stage.name, stage.score, stage.graph.parameters, resources, stage.seconds, stage.facts)
+            )
+        return lines

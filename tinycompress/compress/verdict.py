@@ -1,0 +1,58 @@
+"""The last word on a compressed network: the exact plan of its integer form, and its accuracy in the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tinycompress.compress.task import Task
+from tinycompress.data import Split
+from tinycompress.errors import BudgetError
+from tinycompress.ir.fixedpoint import dequantize_values
+from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.inputs import real_inputs
+from tinycompress.passes import prepare_for_deployment
+from tinycompress.plan.model import Plan
+from tinycompress.plan.planner import plan
+from tinycompress.quantize.evaluate import predict
+from tinycompress.quantize.ptq import quantize
+
+CALIBRATION_SAMPLES = 256
+
+
+def calibrated(graph: Graph, task: Task) -> QuantGraph:
+    """`graph` quantized after training, calibrated on samples spread evenly over the training split."""
+    chosen = np.linspace(0, len(task.train) - 1, min(CALIBRATION_SAMPLES, len(task.train))).round().astype(int)
+    return prepare_for_deployment(quantize(graph, real_inputs(task.train.inputs[chosen], graph)))
+
+
+def integer_score(graph: QuantGraph, task: Task, split: Split) -> float:
+    """The task's metric of the integer network, executed by the reference that every target must equal."""
+    inputs = real_inputs(split.inputs, graph)
+    (name,) = graph.outputs
+    values = dequantize_values(predict(graph, inputs)[name], graph.tensors[name].quantization)
+    return task.score(values, split, inputs)
+
+
+def plan_within(graph: QuantGraph, budget: Mapping[str, float], code_bytes: float, *, has_dsp: bool = True) -> Plan:
+    """The plan under the memory budgets; what flash leaves after `code_bytes` is for weights.
+
+    Raises BudgetError TC-B101 or TC-B102 naming the layer when the network does not fit.
+    """
+    weights = [budget[n] - spent for n, spent in (("weights_bytes", 0.0), ("flash_bytes", code_bytes)) if n in budget]
+    ram = int(budget["ram_bytes"]) if "ram_bytes" in budget else None
+    limit = max(0, int(min(weights))) if weights else None
+    return plan(graph, has_dsp=has_dsp, ram_bytes=ram, flash_bytes=limit)
+
+
+def fits(graph: Graph, budget: Mapping[str, float], code_bytes: float, *, has_dsp: bool = True) -> bool:
+    """Whether the integer form of a float graph has a plan inside the memory budgets; its weights do not matter."""
+    rng = np.random.default_rng(0)
+    samples = tuple(rng.standard_normal((2, *graph.tensors[n].shape)).astype(np.float32) for n in graph.input_names)
+    quantized = prepare_for_deployment(quantize(graph, samples, weights="minmax", activations="minmax"))
+    try:
+        plan_within(quantized, budget, code_bytes, has_dsp=has_dsp)
+    except BudgetError:
+        return False
+    return True
