@@ -33,6 +33,33 @@ typedef struct {
     const int8_t *shift;       /* [O] or [1], -31..30 */
 } tc_conv2d_s8_params;
 
+/* As tc_conv2d_s8, in the plainest form: what every faster kernel is tested against. */
+static inline void tc_conv2d_s8_ref(const tc_conv2d_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                                    int32_t n_rows, void *scratch)
+{
+    const int32_t channels = p->input_channels / p->groups;
+    const int32_t outputs = p->output_channels / p->groups;
+    const int32_t positions = p->kernel_height * p->kernel_width;
+    const int32_t pixels = p->output_width * p->output_channels;
+    (void)scratch;
+    for (int32_t i = 0; i < n_rows * pixels; ++i) {
+        const int32_t r = i / pixels, x = i % pixels / p->output_channels, o = i % p->output_channels;
+        const int8_t *weight = p->weights + o * positions * channels;
+        const int32_t q = o * p->requant_step;
+        int32_t acc = p->bias[o];
+        for (int32_t k = 0; k < positions * channels; ++k) {
+            const int32_t ky = k / channels / p->kernel_width, kx = k / channels % p->kernel_width;
+            const int32_t column = x * p->stride_width - p->pad_left + kx * p->dilation_width;
+            const int32_t channel = o / outputs * channels + k % channels;
+            const int8_t *row = in_rows[r * p->stride_height + ky * p->dilation_height];
+            const int32_t is_inside = column >= 0 && column < p->input_width;
+            acc += weight[k] * (is_inside ? row[column * p->input_channels + channel] : p->input_zero_point);
+        }
+        out_rows[r][i % pixels] = tc_requantize_s8(acc, p->multiplier[q], p->shift[q], p->output_zero_point,
+                                                   p->activation_min, p->activation_max);
+    }
+}
+
 /* Which taps of a kernel row lie inside the input row, and where: tap k reads column start + k * dilation_width. Taps
  * below `first` and from `last` on read padding. */
 typedef struct {

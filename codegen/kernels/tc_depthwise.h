@@ -32,6 +32,29 @@ typedef struct {
     const int8_t *shift;       /* [C*M] or [1], -31..30 */
 } tc_depthwise_s8_params;
 
+/* As tc_depthwise_s8, in the plainest form: what every faster kernel is tested against. */
+static inline void tc_depthwise_s8_ref(const tc_depthwise_s8_params *p, const int8_t *const *in_rows,
+                                       int8_t *const *out_rows, int32_t n_rows, void *scratch)
+{
+    const int32_t outputs = p->input_channels * p->multiplier_count;
+    const int32_t pixels = p->output_width * outputs;
+    (void)scratch;
+    for (int32_t i = 0; i < n_rows * pixels; ++i) {
+        const int32_t r = i / pixels, x = i % pixels / outputs, o = i % outputs;
+        const int32_t q = o * p->requant_step;
+        int32_t acc = p->bias[o];
+        for (int32_t k = 0; k < p->kernel_height * p->kernel_width; ++k) {
+            const int32_t column = x * p->stride_width - p->pad_left + k % p->kernel_width * p->dilation_width;
+            const int8_t *row = in_rows[r * p->stride_height + k / p->kernel_width * p->dilation_height];
+            const int32_t is_inside = column >= 0 && column < p->input_width;
+            const int32_t at = column * p->input_channels + o / p->multiplier_count;
+            acc += p->weights[k * outputs + o] * (is_inside ? row[at] : p->input_zero_point);
+        }
+        out_rows[r][i % pixels] = tc_requantize_s8(acc, p->multiplier[q], p->shift[q], p->output_zero_point,
+                                                   p->activation_min, p->activation_max);
+    }
+}
+
 /* acc[j] += x[j] * weights[j], j < count; count is 1 or 4. */
 static inline void tc_depthwise_s8_tap(const int8_t *x, const int8_t *weights, int32_t *acc, int32_t count)
 {

@@ -22,6 +22,21 @@ typedef struct {
     const int8_t *shift;       /* [O] or [1], -31..30 */
 } tc_fully_connected_s8_params;
 
+/* As tc_fully_connected_s8, in the plainest form: what every faster kernel is tested against. */
+static inline void tc_fully_connected_s8_ref(const tc_fully_connected_s8_params *p, const int8_t *const *in_rows,
+                                             int8_t *const *out_rows, int32_t n_rows, void *scratch)
+{
+    const int32_t elements = p->vectors * p->outputs;
+    (void)scratch;
+    for (int32_t i = 0; i < n_rows * elements; ++i) {
+        const int32_t r = i / elements, v = i % elements / p->outputs, o = i % p->outputs;
+        const int32_t q = o * p->requant_step;
+        const int32_t sum = tc_dot_s8(in_rows[r] + v * p->inputs, p->weights + o * p->inputs, p->inputs, p->bias[o]);
+        out_rows[r][i % elements] = tc_requantize_s8(sum, p->multiplier[q], p->shift[q], p->output_zero_point,
+                                                     p->activation_min, p->activation_max);
+    }
+}
+
 /* in_rows: n_rows rows [V][I]; out_rows: n_rows rows [V][O]; scratch unused. */
 static inline void tc_fully_connected_s8(const tc_fully_connected_s8_params *p, const int8_t *const *in_rows,
                                          int8_t *const *out_rows, int32_t n_rows, void *scratch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -11,6 +13,7 @@ from tests.kernels import harness as h
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Rounding
 from tinycompress.kernels import PORTABLE
+from tinycompress.kernels.catalogue import KernelVariant
 from tinycompress.kernels.packing import accumulator_fits
 
 ROUNDINGS = list(Rounding)
@@ -23,6 +26,11 @@ sizes = st.integers(1, 4)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 paddings = st.tuples(*[st.integers(0, 3)] * 4)
 activations = st.sampled_from([o.NO_ACTIVATION, o.RELU, o.RELU6, o.Activation(-1.0, 1.0)])
+
+
+def plain(variant: KernelVariant) -> KernelVariant:
+    """The naive kernel beside a variant."""
+    return replace(variant, name=f"{variant.name}_ref")
 
 
 @st.composite
@@ -55,6 +63,7 @@ def test_conv2d_equals_the_reference(
     shape = (height, width, groups * inputs)
     graph = h.conv_graph(rng, shape=shape, out_channels=groups * outputs, groups=groups, **window)  # type: ignore[arg-type]
     h.check(CONV2D, graph, rng)
+    h.check(plain(CONV2D), graph, rng, ("random",))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -64,6 +73,7 @@ def test_depthwise_equals_the_reference(window: dict[str, object], channels: int
     height, width = window.pop("shape")  # type: ignore[misc]
     graph = h.depthwise_graph(rng, shape=(height, width, channels), multiplier=multiplier, **window)  # type: ignore[arg-type]
     h.check(DEPTHWISE, graph, rng)
+    h.check(plain(DEPTHWISE), graph, rng, ("random",))
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
@@ -79,6 +89,7 @@ def test_fully_connected_equals_the_reference(
             rng, shape=shape, outputs=outputs, per_channel=per_channel, extreme=extreme, rounding=rounding
         )
         h.check(FULLY_CONNECTED, graph, rng)
+        h.check(plain(FULLY_CONNECTED), graph, rng, ("random",))
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
