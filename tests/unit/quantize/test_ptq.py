@@ -111,6 +111,15 @@ def test_constant_operands_tables_and_slopes() -> None:
     assert quantized.tensors[table.table or ""].shape == (256,)
 
 
+def test_constant_in_a_comparison_shares_the_scale() -> None:
+    b = Builder()
+    y = b.op(o.Maximum, b.input("x", (4,)), b.constant("floor", [0.5]))
+    graph = b.graph(y)
+    quantized = quantize(graph, samples(graph))
+    assert quantized.tensors["floor"].quantization == quantized.tensors["x"].quantization
+    assert relative_error(graph, quantized, samples(graph)) < 0.02
+
+
 def test_logarithm_table_is_defined_for_negative_inputs() -> None:
     b = Builder()
     graph = b.graph(b.op(o.Table, b.input("x", (6,)), function=o.Function.LOG))
