@@ -12,6 +12,7 @@ import numpy as np
 import tflite
 
 from tinycompress.errors import ModelError
+from tinycompress.execute.tflite_tables import TABLES
 from tinycompress.frontends.tflite_checks import (
     check_arity,
     fused_activation,
@@ -22,7 +23,6 @@ from tinycompress.frontends.tflite_checks import (
 from tinycompress.frontends.tflite_file import FileOperator
 from tinycompress.frontends.tflite_graph import Converter, GraphBuilder, unsupported
 from tinycompress.frontends.tflite_layers import LAYER_CONVERTERS
-from tinycompress.frontends.tflite_tables import TABLES
 from tinycompress.ir import ops as o
 from tinycompress.ir.tensor import DType
 
