@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT-0
- * Softmax and log-softmax over the last axis, int8. Scale and zero point of the output are 1/256 and -128 for softmax,
- * 1/16 and 127 for log-softmax.
+ * Softmax and log-softmax over the last axis of int8. Scale and zero point of the output are 1/256 and -128 for softmax
+ * to int8, 1/65536 and -32768 for softmax to int16, 1/16 and 127 for log-softmax (to int8).
  *
  * Dimension letters: V vectors in a row; C classes of each vector, at most 4095.
  */
@@ -14,7 +14,8 @@ typedef struct {
     int32_t classes;          /* C, 1..4095: the sum of exponentials has 12 integer bits */
     int32_t input_multiplier; /* Q31: beta times the input's scale, as Q5.26 */
     int32_t input_shift;      /* 0..31 */
-    int32_t diff_min;         /* <= 0: a class this far below the largest, or further, contributes nothing */
+    int32_t diff_min;         /* <= 0: a class further below the largest than this contributes nothing */
+    int32_t output_bytes;     /* of one element: 1 (int8) or 2 (int16) */
 } tc_softmax_s8_params;
 
 /* exp(x - largest) as Q0.31; diff = x - largest, diff_min <= diff <= 0. */
@@ -45,7 +46,7 @@ static inline int32_t tc_softmax_s8_sum(const tc_softmax_s8_params *p, const int
     return sum;
 }
 
-/* One vector; in and out may be the same. */
+/* One vector; in and out may be the same when the output is int8. */
 static inline void tc_softmax_s8_vector(const tc_softmax_s8_params *p, const int8_t *in, int8_t *out)
 {
     const int32_t largest = tc_softmax_s8_largest(in, p->classes);
@@ -53,25 +54,28 @@ static inline void tc_softmax_s8_vector(const tc_softmax_s8_params *p, const int
     /* sum = 2^(12 - zeros) * (1 + x) with 0 <= x < 1 */
     const int32_t zeros = tc_leading_zeros((uint32_t)sum);
     const int32_t scale = tc_one_over_one_plus((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));
-    const int32_t exponent = 12 - zeros + 23; /* from Q0.31 over the sum to units of 1/256; above 31 all shares are 0 */
+    const int32_t bits = 8 * p->output_bytes;
+    const int32_t lowest = -(1 << (bits - 1));
+    const int32_t exponent = 12 - zeros + 31 - bits; /* from Q0.31 over the sum to units of 2^-bits; 32 and above: 0 */
     for (int32_t c = 0; c < p->classes; ++c) {
         const int32_t diff = in[c] - largest;
-        int32_t y = INT8_MIN;
+        int32_t y = lowest;
         if (diff >= p->diff_min && exponent <= 31) {
             y += tc_round_shift(tc_mul_high(scale, tc_softmax_s8_exp(p, diff)), exponent);
         }
-        out[c] = (int8_t)tc_clamp(y, INT8_MIN, INT8_MAX);
+        tc_store(out, p->output_bytes, c, tc_min(y, -1 - lowest));
     }
 }
 
-/* in_rows, out_rows: n_rows rows [V][C], may be the same; scratch unused. */
+/* in_rows, out_rows: n_rows rows [V][C], may be the same when the output is int8; scratch unused. */
 static inline void tc_softmax_s8(const tc_softmax_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
                                  int32_t n_rows, void *scratch)
 {
     (void)scratch;
     for (int32_t r = 0; r < n_rows; ++r) {
         for (int32_t v = 0; v < p->vectors; ++v) {
-            tc_softmax_s8_vector(p, in_rows[r] + v * p->classes, out_rows[r] + v * p->classes);
+            const int32_t at = v * p->classes;
+            tc_softmax_s8_vector(p, in_rows[r] + at, out_rows[r] + at * p->output_bytes);
         }
     }
 }

@@ -13,7 +13,7 @@ from tests.kernels import harness as h
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import QuantGraph, Rounding
 from tinycompress.ir.quant_params import softmax_params
-from tinycompress.ir.tensor import QParams
+from tinycompress.ir.tensor import DType, QParams
 from tinycompress.kernels import PORTABLE
 
 (MEAN,) = PORTABLE[o.Mean]
@@ -94,10 +94,14 @@ def test_mean_of_a_large_image_with_extreme_values() -> None:
 @pytest.mark.parametrize("shape", [(1,), (2,), (10,), (1000,), (3, 12), (2, 3, 5)], ids=str)
 @pytest.mark.parametrize("scale", [1e-4, 0.004, 0.07, 0.25, 1.3, 20.0])
 @pytest.mark.parametrize("beta", [1.0, 0.5])
-def test_softmax_equals_the_reference(shape: tuple[int, ...], scale: float, beta: float, rounding: Rounding) -> None:
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
+def test_softmax_equals_the_reference(
+    shape: tuple[int, ...], scale: float, beta: float, dtype: DType, rounding: Rounding
+) -> None:
     rng = np.random.default_rng(13)
     op = o.Softmax(name="softmax", inputs=("x",), outputs=("y",), beta=beta)
-    graph = h.one_op_graph(op, [h.quantized("x", shape, scale, 4)], [SOFTMAX_OUTPUT], rounding)
+    y = h.quantized("y", shape, *((1 / 256, -128) if dtype is DType.INT8 else (1 / 65536, -32768)), dtype)
+    graph = h.one_op_graph(op, [h.quantized("x", shape, scale, 4)], [y], rounding)
     for _ in range(4):
         h.check(SOFTMAX, graph, rng)
 

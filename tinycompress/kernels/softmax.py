@@ -6,21 +6,22 @@ from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import LogSoftmax, Softmax
 from tinycompress.ir.quant_params import SOFTMAX_INTEGER_BITS, log_softmax_params, softmax_params
 from tinycompress.ir.shapes import row_elements
-from tinycompress.ir.tensor import QParams
+from tinycompress.ir.tensor import DType
 from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
-from tinycompress.kernels.packing import are_activations, estimate, is_int8, no_taps
+from tinycompress.kernels.packing import are_activations, estimate, no_taps
 
 MAX_CLASSES = 4095
-SOFTMAX_OUTPUT = QParams.per_tensor(1 / 256, -128)
-LOG_SOFTMAX_OUTPUT = QParams.per_tensor(16 / 256, 127)
+SOFTMAX_OUTPUTS = {DType.INT8: (1 / 256, -128), DType.INT16: (1 / 65536, -32768)}
+"""(scale, zero point) of Softmax by output type."""
+LOG_SOFTMAX_OUTPUTS = {DType.INT8: (16 / 256, 127)}
 
 
-def _supports(op: Softmax | LogSoftmax, graph: Graph, output: QParams, beta: float) -> bool:
-    if not (is_int8(op, graph) and are_activations(op, graph)):
-        return False
+def _supports(op: Softmax | LogSoftmax, graph: Graph, outputs: dict[DType, tuple[float, int]], beta: float) -> bool:
     x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
+    if x.dtype is not DType.INT8 or not are_activations(op, graph):
+        return False
     return (
-        y.quantization == output
+        (y.quantization.tensor_scale, y.quantization.tensor_zero_point) == outputs.get(y.dtype)
         and bool(x.shape)
         and x.shape[-1] <= MAX_CLASSES
         and beta * x.quantization.tensor_scale * 2.0 ** (31 - SOFTMAX_INTEGER_BITS) > 1
@@ -28,8 +29,8 @@ def _supports(op: Softmax | LogSoftmax, graph: Graph, output: QParams, beta: flo
 
 
 def supports(op: Softmax, graph: Graph) -> bool:
-    """int8 with the fixed output scale, at most 4095 classes, a scale that Q5.26 can hold."""
-    return _supports(op, graph, SOFTMAX_OUTPUT, op.beta)
+    """int8 to int8 or int16 with the fixed output scale, at most 4095 classes, a scale that Q5.26 can hold."""
+    return _supports(op, graph, SOFTMAX_OUTPUTS, op.beta)
 
 
 def _shape_and_scaling(
@@ -43,6 +44,7 @@ def _shape_and_scaling(
         ("input_multiplier", params.multiplier),
         ("input_shift", params.left_shift),
         ("diff_min", params.diff_min),
+        ("output_bytes", graph.tensors[op.output].dtype.itemsize),
     )
 
 
@@ -53,7 +55,7 @@ def pack(op: Softmax, graph: Graph, rounding: Rounding) -> PackedKernel:
 
 def supports_log(op: LogSoftmax, graph: Graph) -> bool:
     """As for Softmax, with LogSoftmax's own output scale."""
-    return _supports(op, graph, LOG_SOFTMAX_OUTPUT, 1.0)
+    return _supports(op, graph, LOG_SOFTMAX_OUTPUTS, 1.0)
 
 
 def pack_log(op: LogSoftmax, graph: Graph, rounding: Rounding) -> PackedKernel:
