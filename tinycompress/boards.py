@@ -248,7 +248,7 @@ def _check(b: Board, path: Path) -> None:
             if not re.fullmatch(r"P[A-K](1[0-5]|[0-9])", pin):
                 raise reject(f"{pin!r} is not a pin; write PA9")
     c = b.clock
-    if c and c.hse_hz // c.pll_m * c.pll_n // c.pll_p != b.clock_hz:
+    if c and (c.pll_m < 1 or c.pll_p < 1 or c.hse_hz // c.pll_m * c.pll_n // c.pll_p != b.clock_hz):
         raise reject(f"clock: {c.hse_hz} / {c.pll_m} * {c.pll_n} / {c.pll_p} is not clock_hz = {b.clock_hz}")
     if b.calibration and not (b.calibration.cycles_per_instruction > 0 and b.calibration.error >= 0):
         raise reject("calibration: cycles_per_instruction must be positive and error not negative")

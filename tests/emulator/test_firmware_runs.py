@@ -11,7 +11,9 @@ from tests.emulator.stub import BIAS, Builder, StubBuild, need, stub_binding, st
 from tinycompress import boards
 from tinycompress.build import build_firmware
 from tinycompress.device import emulate, open_session
+from tinycompress.device.frames import Frame, encode
 from tinycompress.device.link import Link, Port, open_port
+from tinycompress.device.messages import Msg, encode_invoke
 from tinycompress.device.session import Session
 from tinycompress.errors import DeviceError
 
@@ -179,3 +181,15 @@ def test_qemu_has_no_stm32f7(stub_firmware: Builder) -> None:
     firmware = stub_firmware(StubBuild())
     with pytest.raises(DeviceError, match=r"TC-D331.*mps2-an500"), emulate(firmware, firmware.board, "qemu"):
         pass
+
+
+def test_bytes_sent_while_the_target_computes_are_lost_and_counted(stub_firmware: Builder) -> None:
+    """As on the chip, whose UART holds one byte; the firmware clears the overrun and goes on."""
+    firmware = stub_firmware(StubBuild())
+    with emulate(firmware, firmware.board) as url:
+        port = open_port(url)
+        with Session(Link(port, url), firmware.identity) as session:
+            session.write_inputs([stub_data(), BIAS])
+            port.write(encode(Frame(Msg.INVOKE, 77, encode_invoke(20))) + encode(Frame(Msg.STATS, 78, b"")))
+            assert session.stats().overruns > 0
+            assert session.infer([stub_data(), BIAS])[0] == stub_mixed(stub_data())
