@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import LogSoftmax, Softmax
 from tinycompress.ir.quant_params import SOFTMAX_INTEGER_BITS, log_softmax_params, softmax_params
@@ -11,17 +13,20 @@ from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
 from tinycompress.kernels.packing import are_activations, estimate, no_taps
 
 MAX_CLASSES = 4095
-SOFTMAX_OUTPUTS = {DType.INT8: (1 / 256, -128), DType.INT16: (1 / 65536, -32768)}
-"""(scale, zero point) of Softmax by output type."""
-LOG_SOFTMAX_OUTPUTS = {DType.INT8: (16 / 256, 127)}
+Outputs = dict[DType, tuple[float, int, float]]
+"""By output type: scale, zero point, and how far from it (relatively) a model's scale may be, as TFLite accepts it."""
+SOFTMAX_OUTPUTS: Outputs = {DType.INT8: (1 / 256, -128, 0.0), DType.INT16: (1 / 65536, -32768, 1e-3)}
+LOG_SOFTMAX_OUTPUTS: Outputs = {DType.INT8: (16 / 256, 127, 0.0)}
 
 
-def _supports(op: Softmax | LogSoftmax, graph: Graph, outputs: dict[DType, tuple[float, int]], beta: float) -> bool:
+def _supports(op: Softmax | LogSoftmax, graph: Graph, outputs: Outputs, beta: float) -> bool:
     x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
-    if x.dtype is not DType.INT8 or not are_activations(op, graph):
+    if x.dtype is not DType.INT8 or y.dtype not in outputs or not are_activations(op, graph):
         return False
+    scale, zero_point, tolerance = outputs[y.dtype]
     return (
-        (y.quantization.tensor_scale, y.quantization.tensor_zero_point) == outputs.get(y.dtype)
+        math.isclose(y.quantization.tensor_scale, scale, rel_tol=tolerance)
+        and y.quantization.tensor_zero_point == zero_point
         and bool(x.shape)
         and x.shape[-1] <= MAX_CLASSES
         and beta * x.quantization.tensor_scale * 2.0 ** (31 - SOFTMAX_INTEGER_BITS) > 1
