@@ -29,6 +29,11 @@ class WeightSettings:
     def is_per_channel(self, op: o.Op) -> bool:
         return self.per_channel_fc if isinstance(op, o.FullyConnected) else self.per_channel
 
+    def method_for(self, op: o.Op) -> WeightScales:
+        """How this operator's scales are found."""
+        del op
+        return self.method
+
 
 def quantize(
     graph: Graph,
@@ -126,7 +131,9 @@ def _quantize_op(
         if op.bias is not None and original.bias is not None:
             bias = constants.renamed(graph.tensors[original.bias], op.bias)
         scale = tensors[op.inputs[0]].quantization.tensor_scale
-        made = constants.quantize_weights(op, weights, bias, scale, settings.method, settings.is_per_channel(op))
+        made = constants.quantize_weights(
+            op, weights, bias, scale, settings.method_for(op), settings.is_per_channel(op)
+        )
         tensors[op.weights] = made.weights
         if op.bias is not None and made.bias is not None:
             tensors[op.bias] = made.bias

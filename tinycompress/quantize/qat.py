@@ -1,0 +1,298 @@
+"""Quantization-aware training: fake quantization inside a GraphModule, a short training loop, and the way to integers.
+
+Two methods (METHODS B4.5). ``tflite``: activation ranges are moving averages of each batch's extremes, weight scales
+follow the largest weight of their channel. ``lsq``: scales are learned with the gradient of Esser et al. (arXiv
+1902.08153), in the log domain so that one learning rate serves weights and scales; zero points stay as calibrated.
+Batch norm is folded before training starts, so its statistics are frozen throughout. Which activations share a scale,
+and how constants become integers, is decided by the functions that post-training quantization uses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tinycompress.errors import ModelError, QualityError
+from tinycompress.execute.torch_module import GraphModule
+from tinycompress.ir import ops as o
+from tinycompress.ir.graph import Graph, QuantGraph, Rounding
+from tinycompress.ir.tensor import QParams
+from tinycompress.passes import prepare_for_quantization
+from tinycompress.quantize.calibrate import Calibration, calibration_inputs, observe
+from tinycompress.quantize.constants import WEIGHTED, WeightedOp, output_axis
+from tinycompress.quantize.observers import Range
+from tinycompress.quantize.ptq import WeightSettings, require_quantizable, with_parameters
+from tinycompress.quantize.ranges import (
+    SMALLEST_SCALE,
+    WEIGHT_LIMIT,
+    Scales,
+    WeightScales,
+    activation_qparams,
+    weight_scales,
+)
+from tinycompress.quantize.sharing import activation_parameters, given_parameters, scale_groups
+
+METHODS = ("tflite", "lsq")
+EMA_DECAY = 0.99
+LOW, HIGH = -128, 127
+
+
+def fake_quantize(x: Tensor, scale: Tensor, zero_point: int, low: int = LOW, high: int = HIGH) -> Tensor:
+    """scale · (clamp(round(x / scale) + zero_point) − zero_point), with the LSQ gradients.
+
+    The gradient of x is 1 inside the range and 0 outside; that of `scale` is round(x/scale) − x/scale inside and
+    low − zero_point or high − zero_point outside. `scale` broadcasts.
+    """
+    ratio = torch.clamp(x / scale, low - zero_point, high - zero_point)
+    rounded = ratio + (torch.round(ratio) - ratio).detach()
+    return rounded * scale
+
+
+def scale_gradient(scale: Tensor, elements: int, high: int) -> Tensor:
+    """`scale` itself, with its gradient multiplied by 1 / sqrt(elements · high) (LSQ's balance of step sizes)."""
+    factor = 1.0 / math.sqrt(elements * high)
+    return scale * factor + (scale * (1.0 - factor)).detach()
+
+
+@dataclass(frozen=True)
+class LearnedWeights(WeightSettings):
+    """Weight scales per operator, as training left them."""
+
+    scales: dict[str, Scales]
+
+    def method_for(self, op: o.Op) -> WeightScales:
+        found = self.scales.get(op.name)
+        return self.method if found is None else lambda rows: np.maximum(found, SMALLEST_SCALE)
+
+
+class QatQuantizer(nn.Module):
+    """The fake quantizer of one folded graph; trains and saves with the GraphModule that holds it.
+
+    `parameters_now` and `weights_now` say what a conversion would use at this moment. After `freeze` nothing changes
+    any more but the weights.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, graph: Graph, calibration: Calibration, method: str, weights: str, activations: str) -> None:
+        super().__init__()
+        if method not in METHODS:
+            raise ModelError("TC-M420", f"no training quantizer {method!r}", fix=f"one of {', '.join(METHODS)}")
+        require_quantizable(graph)
+        self.graph = graph
+        self.method = method
+        self.is_frozen = False
+        self.settings = WeightSettings(weight_scales(weights), per_channel=True, per_channel_fc=True)
+        ranges = observe(graph, calibration_inputs(graph, calibration), activations)
+        self._calibrated = activation_parameters(graph, ranges)
+        given = given_parameters(graph)
+        groups = scale_groups(graph, given)
+        is_fixed = {groups.find(n) for n, g in given.items() if self._calibrated.get(n) == g.qparams}
+        self._names = list(self._calibrated)
+        self._group = {n: groups.find(n) for n in self._names}
+        limits = [ranges[n] if n in ranges else _extremes(graph, n) for n in self._names]
+        self._trained = [g for g in dict.fromkeys(self._group.values()) if g not in is_fixed]
+        self._index = {g: i for i, g in enumerate(self._trained)}
+        self.register_buffer("low", torch.tensor([float(low) for low, _ in limits]))
+        self.register_buffer("high", torch.tensor([float(high) for _, high in limits]))
+        self._weighted = [op for op in graph.ops if isinstance(op, WEIGHTED)]
+        self._weight_index = {op.name: i for i, op in enumerate(self._weighted)}
+        self._initial = [torch.from_numpy(self._initial_scales(op)).float() for op in self._weighted]
+        is_learned = method == "lsq"
+        self.activation_steps = nn.Parameter(torch.zeros(len(self._trained)), requires_grad=is_learned)
+        self.weight_steps = nn.ParameterList(
+            nn.Parameter(torch.zeros_like(s), requires_grad=is_learned) for s in self._initial
+        )
+
+    def _initial_scales(self, op: WeightedOp) -> Scales:
+        weights = self.graph.tensors[op.weights].constant
+        rows = np.moveaxis(weights, output_axis(op), 0).reshape(weights.shape[output_axis(op)], -1)
+        return self.settings.method(rows.astype(np.float64))
+
+    def freeze(self) -> None:
+        """Ranges and scales stay as they are from now on."""
+        self.is_frozen = True
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+    def activation(self, name: str, value: Tensor) -> Tensor:
+        """The activation `name` on its int8 grid; in training, `tflite` ranges follow the values."""
+        qparams = self._calibrated.get(name)
+        if qparams is None:
+            return value
+        group = self._group[name]
+        index = self._index.get(group)
+        if index is None:
+            return fake_quantize(value, value.new_tensor(qparams.tensor_scale), qparams.tensor_zero_point)
+        if self.method == "lsq":
+            step = torch.exp(self.activation_steps[index]) * qparams.tensor_scale
+            scale = scale_gradient(step, value[0].numel(), HIGH)
+            return fake_quantize(value, scale, qparams.tensor_zero_point)
+        if self.training and not self.is_frozen:
+            self._follow(name, value.detach())
+        qparams = self._range_parameters(group)
+        return fake_quantize(value, value.new_tensor(qparams.tensor_scale), qparams.tensor_zero_point)
+
+    def _follow(self, name: str, value: Tensor) -> None:
+        i = self._names.index(name)
+        self.low[i] = EMA_DECAY * self.low[i] + (1 - EMA_DECAY) * value.min()
+        self.high[i] = EMA_DECAY * self.high[i] + (1 - EMA_DECAY) * value.max()
+
+    def _range_parameters(self, group: str) -> QParams:
+        members = [i for i, n in enumerate(self._names) if self._group[n] == group]
+        return activation_qparams(float(self.low[members].min()), float(self.high[members].max()))
+
+    def constant(self, op: o.Op, field: str, value: Tensor) -> Tensor:
+        """Weights on their int8 grid, per output channel; other constants as they are."""
+        if field != "weights" or not isinstance(op, WEIGHTED):
+            return value
+        scale = self._weight_scale(op, value)
+        view = [1] * value.ndim
+        view[1 if isinstance(op, o.TransposeConv2D) else 0] = -1
+        return fake_quantize(value, scale.reshape(view), 0, -WEIGHT_LIMIT, WEIGHT_LIMIT)
+
+    def _weight_scale(self, op: WeightedOp, value: Tensor) -> Tensor:
+        index = self._weight_index[op.name]
+        if self.method == "lsq":
+            initial = self._initial[index].to(value)
+            return scale_gradient(torch.exp(self.weight_steps[index]) * initial, value.numel(), WEIGHT_LIMIT)
+        axis = 1 if isinstance(op, o.TransposeConv2D) else 0
+        largest = value.detach().abs().amax(dim=[d for d in range(value.ndim) if d != axis])
+        return torch.clamp(largest / WEIGHT_LIMIT, min=SMALLEST_SCALE)
+
+    def parameters_now(self) -> dict[str, QParams]:
+        """Quantization parameters of every activation and constant operand."""
+        result = dict(self._calibrated)
+        for name, group in self._group.items():
+            index = self._index.get(group)
+            if index is None:
+                continue
+            if self.method == "lsq":
+                calibrated = self._calibrated[name]
+                scale = calibrated.tensor_scale * math.exp(float(self.activation_steps[index].detach()))
+                result[name] = QParams.per_tensor(scale, calibrated.tensor_zero_point)
+            else:
+                result[name] = self._range_parameters(group)
+        return result
+
+    def weights_now(self) -> LearnedWeights:
+        """Weight scales by operator: the learned ones, or for `tflite` the largest weight's."""
+        scales: dict[str, Scales] = {}
+        if self.method == "lsq":
+            for op, initial, step in zip(self._weighted, self._initial, self.weight_steps, strict=True):
+                scales[op.name] = (initial.double() * torch.exp(step.detach().cpu().double())).numpy()
+        method = weight_scales("minmax") if self.method == "tflite" else self.settings.method
+        return LearnedWeights(method, per_channel=True, per_channel_fc=True, scales=scales)
+
+
+def _extremes(graph: Graph, constant: str) -> Range:
+    """Smallest and largest value of a constant operand."""
+    data = graph.tensors[constant].constant
+    return float(data.min()), float(data.max())
+
+
+def prepare_qat(
+    graph: Graph,
+    calibration: Calibration,
+    *,
+    method: str = "tflite",
+    weights: str = "mse",
+    activations: str = "percentile",
+) -> GraphModule:
+    """`graph` as a module that computes with int8 weights and activations, starting from the calibrated scales.
+
+    `graph` is folded first, as by `ptq.quantize`, whose `calibration`, `weights` and `activations` these are. Raises
+    ModelError TC-M420 for an unknown method, else what `ptq.quantize` raises.
+    """
+    graph = prepare_for_quantization(graph)
+    return GraphModule(graph, QatQuantizer(graph, calibration, method, weights, activations))
+
+
+def convert(module: GraphModule, rounding: Rounding = Rounding.DOUBLE) -> QuantGraph:
+    """The integer graph of a module from `prepare_qat`, with its present weights and scales.
+
+    Its accuracy is what the reference computes on it, not what the module shows: requantization and integer biases are
+    only there.
+    """
+    quantizer = _quantizer(module)
+    graph = module.to_graph()
+    return with_parameters(graph, quantizer.parameters_now(), quantizer.weights_now(), rounding)
+
+
+def _quantizer(module: GraphModule) -> QatQuantizer:
+    if not isinstance(module.quant, QatQuantizer):
+        raise TypeError("the module has no QatQuantizer; make it with prepare_qat")
+    return module.quant
+
+
+class Loss(Protocol):
+    """The loss of a batch; distillation is a loss that asks a teacher about the same inputs."""
+
+    def __call__(self, output: Tensor, inputs: Tensor, targets: Tensor, /) -> Tensor: ...
+
+
+def train_qat(
+    module: GraphModule,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    *,
+    epochs: int,
+    batch: int = 64,
+    learning_rate: float = 1e-4,
+    freeze_after: float = 0.75,
+    seed: int = 0,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> GraphModule:
+    """Trains a module from `prepare_qat` in place: Adam, cosine to zero, ranges frozen for the last quarter.
+
+    `inputs` are `[n, *shape]`, channels last, on the module's device. `learning_rate` is a tenth of the float one.
+    `progress` gets each epoch's number and mean loss. Raises QualityError TC-Q120 when the loss is not finite.
+    """
+    quantizer = _quantizer(module)
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=learning_rate)
+    generator = torch.Generator().manual_seed(seed)
+    steps = max(1, len(inputs) // batch)
+    for epoch in range(epochs):
+        module.train()
+        if epoch >= freeze_after * epochs:
+            quantizer.freeze()
+        total = 0.0
+        order = torch.randperm(len(inputs), generator=generator)
+        for step in range(steps):
+            done = (epoch * steps + step) / (epochs * steps)
+            for group in optimizer.param_groups:
+                group["lr"] = 0.5 * learning_rate * (1 + math.cos(math.pi * done))
+            chosen = order[step * batch : (step + 1) * batch].to(inputs.device)
+            x = inputs[chosen] if augment is None else augment(inputs[chosen], generator)
+            total += _step(module, optimizer, loss, x, targets[chosen], epoch)
+        if progress is not None:
+            progress(epoch, total / steps)
+    return module.eval()
+
+
+def _step(
+    module: GraphModule, optimizer: torch.optim.Optimizer, loss: Loss, x: Tensor, targets: Tensor, epoch: int
+) -> float:
+    output = module(x)
+    assert isinstance(output, Tensor)
+    value = loss(output, x, targets)
+    number = float(value.detach())
+    if not math.isfinite(number):
+        raise QualityError(
+            "TC-Q120",
+            f"the loss of quantization-aware training became {number} in epoch {epoch + 1}",
+            fix="lower its learning rate",
+        )
+    optimizer.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return number
