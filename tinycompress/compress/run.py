@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tinycompress.compress.augment import augment
 from tinycompress.compress.deployed import Deployed
 from tinycompress.compress.distill.rewinding import masks_of, open_masks, prune_magnitude, sparsity
 from tinycompress.compress.distill.widths import profile, rescale
@@ -25,12 +26,22 @@ from tinycompress.compress.result import CompressResult, StageLine
 from tinycompress.compress.shrink import shrink
 from tinycompress.compress.stages import Stages
 from tinycompress.compress.task import Budget, Task
-from tinycompress.compress.train import Objective, Progress, Trainer, choose_device, resolve_smoothing, silent
-from tinycompress.compress.verdict import calibrated, fits, integer_score, plan_within
+from tinycompress.compress.train import (
+    Objective,
+    Progress,
+    Trainer,
+    choose_device,
+    resolve_smoothing,
+    silent,
+    training_targets,
+)
+from tinycompress.compress.verdict import CALIBRATION_SAMPLES, calibrated, fits, integer_score, plan_within, spread
 from tinycompress.errors import BudgetError, QualityError
 from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.inputs import real_inputs
 from tinycompress.ir.store import graph_sha256
-from tinycompress.passes import prepare_for_training
+from tinycompress.passes import prepare_for_deployment, prepare_for_training
+from tinycompress.quantize.qat import convert, prepare_qat, train_qat
 from tinycompress.rundir import digest
 
 _WORK = ("instructions", "latency_ms")
@@ -306,7 +317,33 @@ class _Run:
         )  # fmt: skip
 
     def _quantized(self, graph: Graph) -> tuple[QuantGraph, bool]:
-        return calibrated(graph, self.task), False
+        """The integer network: quantization-aware training when the recipe asks for it, else calibration."""
+        if self.recipe.qat.epochs == 0:
+            return calibrated(graph, self.task), False
+        quantized = self.stages.run("qat", functools.partial(self._aware, graph)).graph
+        assert isinstance(quantized, QuantGraph)
+        return quantized, True
+
+    def _aware(self, graph: Graph) -> tuple[Graph, float, dict[str, Any]]:
+        settings = self.recipe.qat
+        inputs = real_inputs(self.task.train.inputs, graph)
+        chosen = spread(len(inputs), CALIBRATION_SAMPLES)
+        module = prepare_qat(graph, inputs[chosen], method=settings.method).to(self.device)
+        data = torch.from_numpy(inputs).to(self.device)
+        objective = Objective(self.task, None if self.recipe.distill.alpha == 0 else self.teacher, self.recipe.distill)
+        generator = torch.Generator(self.device).manual_seed(self.recipe.seed)
+
+        def report(epoch: int, loss: float) -> None:
+            share = (epoch + 1) / settings.epochs
+            self.progress("qat", f"epoch {epoch + 1}/{settings.epochs} loss {loss:.4f}", share)
+
+        train_qat(
+            module, data, training_targets(self.task).to(self.device), objective, epochs=settings.epochs,
+            batch=settings.batch, learning_rate=settings.lr, seed=self.recipe.seed, progress=report,
+            augment=lambda batch, _: augment(batch, self.recipe.augment, generator),
+        )  # fmt: skip
+        quantized = prepare_for_deployment(convert(module))
+        return quantized, integer_score(quantized, self.task, self.task.val), {}
 
     def _float_score(self, graph: Graph) -> float:
         network = Network(graph, self.device)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -126,9 +127,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.network = Network(self.graph, self.device)
         self.inputs = self.network.inputs(self.task.train.inputs)
-        targets = self.task.train.targets
-        self.targets = torch.zeros(len(self.inputs)) if targets is None else torch.from_numpy(targets.copy())
-        self.targets = self.targets.to(self.device)
+        self.targets = training_targets(self.task).to(self.device)
         self.batch = min(self.settings.batch, len(self.inputs))
         self.steps_per_epoch = len(self.inputs) // self.batch
         self.total_steps = self.settings.epochs * self.steps_per_epoch
@@ -258,6 +257,14 @@ class Trainer:
         self.history = [Epoch(**line) for line in document["history"]]
         if self.hook is not None:
             self.hook.load_state(document["hook"])
+
+
+def training_targets(task: Task) -> Tensor:
+    """Targets of the training split as a tensor: int64 classes, float32 values, zeros where there are none."""
+    targets = task.train.targets
+    if targets is None:
+        return torch.zeros(len(task.train))
+    return torch.from_numpy(targets.astype(np.int64 if targets.dtype.kind in "iu" else np.float32))
 
 
 def _mixed(seed: int, epoch: int) -> int:

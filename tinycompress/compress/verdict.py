@@ -12,6 +12,7 @@ from tinycompress.errors import BudgetError
 from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.inputs import real_inputs
+from tinycompress.ir.tensor import Array
 from tinycompress.passes import prepare_for_deployment
 from tinycompress.plan.model import Plan
 from tinycompress.plan.planner import plan
@@ -21,9 +22,14 @@ from tinycompress.quantize.ptq import quantize
 CALIBRATION_SAMPLES = 256
 
 
+def spread(available: int, wanted: int) -> Array:
+    """Indices of at most `wanted` samples, evenly over `available`."""
+    return np.unique(np.linspace(0, available - 1, min(wanted, available)).round().astype(np.int64))
+
+
 def calibrated(graph: Graph, task: Task) -> QuantGraph:
     """`graph` quantized after training, calibrated on samples spread evenly over the training split."""
-    chosen = np.linspace(0, len(task.train) - 1, min(CALIBRATION_SAMPLES, len(task.train))).round().astype(int)
+    chosen = spread(len(task.train), CALIBRATION_SAMPLES)
     return prepare_for_deployment(quantize(graph, real_inputs(task.train.inputs[chosen], graph)))
 
 

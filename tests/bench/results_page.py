@@ -1,0 +1,89 @@
+"""docs/RESULTS.md from the stored results: mean and standard deviation over seeds, and what was not run."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ABOUT = {
+    "cifar": (
+        "CIFAR-10, ResNet-8 to a model and memory budget",
+        "First 20 000 training images of CIFAR-10 (JPEG q75 copy), every test image of that copy (8 983), 15 epochs, "
+        "batch 128, flips and shifts, no teacher. The budget is weights / SRAM in KB of the deployed plan. `uniform` "
+        "is the widest equal scaling, trained from scratch; `scratch-b` trains the shape that differentiable pruning "
+        "found, anew, for 30 epochs; `random` ranks channels at random. Short runs on few images: compare rows only.",
+    ),
+    "distillation": (
+        "Prune-then-distill against its controls, spoken digits",
+        "One student (uniform width, at most 4 KB of weights) per row, 40 epochs; teachers are the full-width network, "
+        "dense or after 2 and 4 rounds of magnitude pruning with learning-rate rewinding. `label smoothing matched` is "
+        "smoothed to the dense teacher's mean confidence.",
+    ),
+    "speech": (
+        "Spoken digits, one speaker held out",
+        "FSDD with five speakers, 49 x 16 log-mel, a DS-CNN-like network of width 48; the test split is a speaker that "
+        "training never heard. The pruned rows are distilled from the dense network.",
+    ),
+    "mnist": (
+        "Criteria on MNIST",
+        "5 000 MNIST images (3 500 / 500 / 1 000 by seed), the demo network to 4 KB of weights and 3 KB of arena, "
+        "40 epochs, no teacher. One standard error of an accuracy near 97 % on 1 000 images is 0.5 points.",
+    ),
+}
+
+
+def write_page(results: Path, page: Path, expected: Mapping[str, Sequence[tuple[str, str, int]]]) -> None:
+    """Writes the page; `expected` lists every row (setting, arm, seed) of every table, so that gaps are named."""
+    lines = [
+        "# Results of compression",
+        "",
+        "Made by `python -m tests.bench.experiments report` from the JSON files in `docs/results/`, which hold every",
+        "recipe in full. Accuracy is on the test split, in percent: mean over seeds, ± standard deviation when there",
+        "are at least two. int8 is the integer reference, quantized after training. CPU, one thread per run.",
+        "",
+    ]
+    for table, rows in expected.items():
+        title, about = ABOUT[table]
+        command = f"python -m tests.bench.experiments run {table} --work DIR"
+        lines += [f"## {title}", "", about, "", f"Command (again until it is silent): `{command}`", ""]
+        lines += _table([json.loads(f.read_text()) for f in sorted((results / table).glob("*.json"))], rows)
+    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _table(found: list[dict[str, Any]], rows: Sequence[tuple[str, str, int]]) -> list[str]:
+    done = {(r["setting"], r["arm"], r["seed"]): r for r in found}
+    lines = [
+        "| budget | arm | seeds | float | int8 | weights B | arena B | MACs |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for setting, arm in dict.fromkeys((s, a) for s, a, _ in rows):
+        seeds = [s for x, y, s in rows if (x, y) == (setting, arm)]
+        here = [done[setting, arm, s] for s in seeds if (setting, arm, s) in done]
+        good = [r for r in here if "error" not in r]
+        if not here:
+            lines.append(f"| {setting} | {arm} | not run | | | | | |")
+            continue
+        if not good:
+            lines.append(f"| {setting} | {arm} | {here[0]['error']} | | | | | |")
+            continue
+        cells = [setting, arm, " ".join(str(r["seed"]) for r in good)]
+        cells += [_spread([100 * r[k] for r in good]) for k in ("float", "int8")]
+        cells += [_range([r["resources"][k] for r in good]) for k in ("weights_bytes", "arena_bytes", "macs")]
+        lines.append("| " + " | ".join(cells) + " |")
+    missing = [f"{s} {a} seed {n}" for s, a, n in rows if (s, a, n) not in done]
+    if missing and len(missing) < len(rows):
+        lines += ["", f"Not run ({len(missing)} of {len(rows)}): {', '.join(missing)}."]
+    return [*lines, ""]
+
+
+def _spread(values: list[float]) -> str:
+    mean = statistics.fmean(values)
+    return f"{mean:.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{mean:.2f}"
+
+
+def _range(values: list[float]) -> str:
+    low, high = round(min(values)), round(max(values))
+    return f"{low}" if low == high else f"{low} … {high}"

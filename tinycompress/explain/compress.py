@@ -1,0 +1,38 @@
+"""Diagnostics of compression: budgets, quality, training."""
+
+EXPLAIN = {
+    "TC-B201": (
+        "No network of this architecture fits the budget: even with every channel group at its least width (recipe key "
+        "prune.min_channels) a limit is exceeded. The message names the nearest budget that can be met. Frozen parts (the "
+        "input buffer, the classifier's outputs) do not shrink; a smaller input or a smaller architecture does."
+    ),
+    "TC-B202": (
+        "The finished network exceeds a limit that only the finished network can show, such as instructions. Give the "
+        "pruner a reserve with prune.safety (0.05 is 5 %) and run again; finished stages are reused."
+    ),
+    "TC-Q101": (
+        "The compressed network is inside every resource budget, but its integer form scores below budget.min_accuracy on the "
+        "test split. The network is stored in the run directory. Train longer, distil from a teacher, add quantization-aware "
+        "training, or allow more flash or SRAM; accuracy on few samples has an uncertainty of its own."
+    ),
+    "TC-Q102": (
+        "Training diverged: the loss became NaN or infinite at the step named. Nothing after that step is kept; the last "
+        "checkpoint is the end of the epoch before. Lower the learning rate or lengthen the warm-up, and look for samples "
+        "with extreme values."
+    ),
+    "TC-C310": (
+        "The task's kind, loss or metric is not one that exists. Kinds are classification, regression and autoencoder; losses "
+        "and metrics are names or, from Python, any callable."
+    ),
+    "TC-C311": (
+        "A budget is not a positive number or not a size. Write bytes (16384) or a unit ('16 KB'); 1 KB is 1024 bytes."
+    ),
+    "TC-C312": (
+        "The built-in training loop handles networks with one input and one output. For others, train in a loop of your own "
+        "and let `compress.prune.loop.Pruner` drive the widths."
+    ),
+    "TC-C350": (
+        "A channel group was to be cut that does not exist, may not be cut, or would be emptied. A group is frozen when its "
+        "channels reach a graph input or output or pass an operator that mixes channels; the message says which."
+    ),
+}
