@@ -19,7 +19,7 @@ class ZooNetwork:
 
     `factory` is ``module:function`` below this package; `input_shape` is torch's, batch of 1 first. `macs` and
     `parameters` (after batch-norm folding, weights and biases) are the published figures, or our own count for
-    networks nobody published.
+    networks nobody published. `is_deployable` is False for those that only compression brings below 512 KB of weights.
     """
 
     name: str
@@ -29,6 +29,7 @@ class ZooNetwork:
     parameters: int
     about: str
     preprocess: Preprocess = field(default_factory=Preprocess)
+    is_deployable: bool = True
 
     def build(self) -> torch.nn.Module:
         """A freshly initialised module that knows its `input_shape` and `preprocess`; logits out, no softmax."""
@@ -86,6 +87,45 @@ ZOO: dict[str, ZooNetwork] = {
             14_562,
             "the demo: handwritten digits in under 16 KB of weights and 8 KB of arena",
             _UNIT_IMAGE,
+        ),
+        ZooNetwork(
+            "resnet20",
+            "cifar:resnet20",
+            (1, 3, 32, 32),
+            40_813_184,
+            271_690,
+            "ResNet-20 for CIFAR-10",
+            _UNIT_IMAGE,
+        ),
+        ZooNetwork(
+            "resnet56",
+            "cifar:resnet56",
+            (1, 3, 32, 32),
+            125_747_840,
+            853_642,
+            "ResNet-56 for CIFAR-10",
+            _UNIT_IMAGE,
+            is_deployable=False,
+        ),
+        ZooNetwork(
+            "vgg11",
+            "cifar:vgg11",
+            (1, 3, 32, 32),
+            152_769_536,
+            9_225_610,
+            "VGG-11 with batch norm for CIFAR-10",
+            _UNIT_IMAGE,
+            is_deployable=False,
+        ),
+        ZooNetwork(
+            "mobilenet_v2",
+            "cifar:mobilenet_v2",
+            (1, 3, 32, 32),
+            87_976_448,
+            2_219_626,
+            "MobileNetV2 for CIFAR-10",
+            _UNIT_IMAGE,
+            is_deployable=False,
         ),
     )
 }
