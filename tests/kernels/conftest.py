@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kernels import harness
+from tests.kernels import driver
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _drivers() -> Iterator[None]:
     yield
-    harness.close_all()
+    driver.close_all()

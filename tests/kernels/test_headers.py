@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.kernels import driver as d
 from tests.kernels import harness as h
 from tinycompress.execute.reference import REFERENCE
 from tinycompress.ir import ops as o
@@ -35,7 +36,7 @@ VARIANTS = {v.name: v for variants in KERNELS.values() for v in variants}
 
 
 def includes(header: str) -> list[str]:
-    text = (h.KERNEL_DIRECTORY / header).read_text()
+    text = (d.KERNEL_DIRECTORY / header).read_text()
     return re.findall(r'^#include [<"]([^">]+)[">]', text, re.MULTILINE)
 
 
@@ -54,29 +55,29 @@ def test_headers_compile_without_a_warning(compiler: str, define: str, tmp_path:
     command = COMPILERS[compiler]
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    for name in h.headers():
+    for name in d.headers():
         (tmp_path / f"{Path(name).stem}.c").write_text(f'#include "{name}"\n')
-    (tmp_path / "all.c").write_text("".join(f'#include "{name}"\n' for name in h.headers()))
-    flags = [*h.WARNINGS, "-Os", *([define] if define else []), f"-I{h.KERNEL_DIRECTORY}", "-c"]
+    (tmp_path / "all.c").write_text("".join(f'#include "{name}"\n' for name in d.headers()))
+    flags = [*d.WARNINGS, "-Os", *([define] if define else []), f"-I{d.KERNEL_DIRECTORY}", "-c"]
     done = subprocess.run(
         [*command, *flags, *sorted(p.name for p in tmp_path.glob("*.c"))], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("header", h.headers())
+@pytest.mark.parametrize("header", d.headers())
 def test_headers_say_their_licence_and_include_nothing_foreign(header: str) -> None:
-    text = (h.KERNEL_DIRECTORY / header).read_text()
+    text = (d.KERNEL_DIRECTORY / header).read_text()
     assert text.startswith("/* SPDX-License-Identifier: MIT-0\n")
     guard = Path(header).stem.upper() + "_H"
     assert f"#ifndef {guard}\n#define {guard}\n" in text
-    assert set(includes(header)) <= {HOOKS, *SYSTEM_HEADERS, *h.headers()}
+    assert set(includes(header)) <= {HOOKS, *SYSTEM_HEADERS, *d.headers()}
 
 
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_catalogue_names_a_function_and_all_headers_it_needs(name: str) -> None:
     variant = VARIANTS[name]
-    assert variant.function in h.kernel_functions(variant.header)
+    assert variant.function in d.kernel_functions(variant.header)
     assert set(variant.requires) == needed(variant.header)
 
 
@@ -96,9 +97,9 @@ def test_a_byte_read_outside_a_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     (variant,) = PORTABLE[o.Conv2D]
     values = {"x": h.fill(rng, graph.tensors["x"])}
     monkeypatch.setattr(h, "rows_of", lambda array: [r.tobytes()[:-1] for r in array])
-    if h.compiler()[0] != "gcc":
+    if d.compiler()[0] != "gcc":
         pytest.skip("address sanitizing needs gcc")
-    with pytest.raises(h.KernelCrash, match="heap-buffer-overflow"):
+    with pytest.raises(d.KernelCrash, match="heap-buffer-overflow"):
         h.run(variant, graph.ops[0], graph, values)
 
 
@@ -109,6 +110,6 @@ def test_a_byte_written_outside_a_row_is_seen() -> None:
     packed = variant.pack(graph.ops[0], graph, graph.rounding)
     rows = tuple(h.rows_of(h.fill(rng, graph.tensors["x"])))[:3]
     width = graph.tensors["y"].shape[1] * graph.tensors["y"].shape[2]
-    assert len(h.call(variant, packed, graph.rounding, h.Call(1, rows, (width,), 0))[0]) == width
-    with pytest.raises(h.KernelCrash, match="wrote behind an output row"):
-        h.call(variant, packed, graph.rounding, h.Call(1, rows, (width - 3,), 0))
+    assert len(d.call(variant, packed, graph.rounding, d.Call(1, rows, (width,), 0))[0]) == width
+    with pytest.raises(d.KernelCrash, match="wrote behind an output row"):
+        d.call(variant, packed, graph.rounding, d.Call(1, rows, (width - 3,), 0))
