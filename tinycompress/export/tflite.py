@@ -16,6 +16,7 @@ from tinycompress.errors import UnsupportedOpError
 from tinycompress.execute.tflite_tables import TABLES
 from tinycompress.export.tflite_file import FileRecord, OperatorRecord, TensorRecord, write
 from tinycompress.ir import ops as o
+from tinycompress.ir.fixedpoint import activation_range, integer_range
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.quant_params import pad_value
 from tinycompress.ir.shapes import same_padding
@@ -123,6 +124,16 @@ class _Exporter:
         """Appends an operator."""
         self._operators.append(OperatorRecord(kind, tuple(inputs), tuple(outputs), options_type, options))
 
+    def rescaled(self, op: o.Op, position: int) -> int:
+        """An input in the output's quantization: TFLM's concatenation and ReLU6 do not rescale, a QUANTIZE does."""
+        name, y = op.inputs[position], self[op.outputs[0]]
+        x = self[name]
+        if x.qparams == y.qparams:
+            return self.activation(name)
+        made = self.add(TensorRecord(f"{op.name}_rescaled{position}", (1, *x.shape), y.dtype, y.qparams))
+        self.emit("QUANTIZE", [self.activation(name)], [made], "QuantizeOptions")
+        return made
+
     def padded(self, op: o.Op, padding: o.Padding, value: int | None = None) -> int:
         """The operator's input behind an explicit PAD (of the zero point) or PADV2 (of `value`)."""
         x = self[op.inputs[0]]
@@ -156,15 +167,20 @@ def _padding_code(e: _Exporter, op: Any, kernel: o.Pair, dilation: o.Pair = (1, 
     return int(tflite.Padding.SAME) if op.padding == (top, left, bottom, right) else None
 
 
-def _weighted_inputs(e: _Exporter, op: Any, x: int, weights: Array, qparams: QParams) -> list[int]:
-    inputs = [x, e.constant(op.weights, weights, qparams)]
+def _bias(e: _Exporter, op: Any, channels: int, input_scale: float, weights: QParams) -> int:
+    """The int32 bias with scale s_x · s_w; zeros where there is none, since some of TFLM's kernels insist on one."""
+    # A product too small for float32 is written as its smallest normal number; readers derive the scale themselves.
+    scales = tuple(max(input_scale * s, 2.0**-126) for s in weights.scale)
+    qparams = QParams(scales, (0,) * len(scales), None if len(scales) == 1 else 0, 32)
     if op.bias is None:
-        return [*inputs, -1]
+        return e.constant(f"{op.name}_bias", np.zeros(channels, np.int32), qparams)
+    return e.constant(op.bias, e[op.bias].constant, qparams)
+
+
+def _weighted_inputs(e: _Exporter, op: Any, x: int, weights: Array, qparams: QParams) -> list[int]:
+    channels = e[op.output].shape[-1]
     scale = e[op.inputs[0]].quantization.tensor_scale
-    # Readers derive the bias's scale; a product too small for float32 is written as the smallest normal one.
-    scales = tuple(max(scale * s, 2.0**-126) for s in qparams.scale)
-    own = QParams(scales, (0,) * len(scales), None if len(scales) == 1 else 0, 32)
-    return [*inputs, e.constant(op.bias, e[op.bias].constant, own)]
+    return [x, e.constant(op.weights, weights, qparams), _bias(e, op, channels, scale, qparams)]
 
 
 def _conv2d(e: _Exporter, op: o.Conv2D | o.DepthwiseConv2D) -> None:
@@ -205,7 +221,7 @@ def _transpose_conv(e: _Exporter, op: o.TransposeConv2D) -> None:
     else:
         raise _impossible(f"padding {list(op.padding)} is neither SAME nor VALID")
     x, made, bias = _weighted_inputs(e, op, e.activation(op.inputs[0]), weights.constant, weights.quantization)
-    inputs = [e.integers(op, "shape", (1, *y.shape)), made, x, *([bias] if bias >= 0 else [])]
+    inputs = [e.integers(op, "shape", (1, *y.shape)), made, x, bias]
     e.emit(
         "TRANSPOSE_CONV",
         inputs,
@@ -281,7 +297,7 @@ def _pad(e: _Exporter, op: o.Pad) -> None:
 
 
 def _concat(e: _Exporter, op: o.Concat) -> None:
-    inputs = [e.activation(n) for n in op.inputs]
+    inputs = [e.rescaled(op, i) for i in range(len(op.inputs))]
     e.emit("CONCATENATION", inputs, [e.activation(op.output)], "ConcatenationOptions", Axis=op.axis + 1)
 
 
@@ -315,7 +331,7 @@ def _log_softmax(e: _Exporter, op: o.LogSoftmax) -> None:
 def _clamp(e: _Exporter, op: o.Clamp) -> None:
     if op.activation not in CLAMPS:
         raise _impossible(f"no clamp to {op.activation}")
-    e.emit(CLAMPS[op.activation], [e.activation(op.inputs[0])], [e.activation(op.output)])
+    e.emit(CLAMPS[op.activation], [e.rescaled(op, 0)], [e.activation(op.output)])
 
 
 def _prelu(e: _Exporter, op: o.PReLU) -> None:
@@ -355,12 +371,14 @@ def _resize(kind: str, options_type: str) -> Callable[[_Exporter, Any], None]:
 def _svdf(e: _Exporter, op: o.SVDF) -> None:
     if not any((s.read, s.write) == (op.inputs[1], op.outputs[1]) and s.initial is None for s in e.graph.states):
         raise _impossible("its state does not start at the zero point")
+    if activation_range(op.activation, e[op.outputs[0]]) != integer_range(e[op.outputs[0]].dtype):
+        raise _impossible("no fused activation in integer SVDF")
     inputs = [e.activation(op.inputs[0])]
-    for name in (op.feature_weights, op.time_weights, op.bias):
-        inputs.append(-1 if name is None else e.constant(name, e[name].constant, e[name].qparams))
+    inputs += [e.constant(name, e[name].constant, e[name].qparams) for name in (op.feature_weights, op.time_weights)]
+    state_scale = e[op.inputs[1]].quantization.tensor_scale
+    inputs.append(_bias(e, op, e[op.outputs[0]].shape[-1], state_scale, e[op.time_weights].quantization))
     inputs.append(e.state(op.inputs[1]))
-    options = {"Rank": op.rank, "FusedActivationFunction": _activation(op)}
-    e.emit("SVDF", inputs, [e.activation(op.outputs[0])], "SVDFOptions", **options)
+    e.emit("SVDF", inputs, [e.activation(op.outputs[0])], "SVDFOptions", Rank=op.rank)
 
 
 EXPORTERS: dict[type[o.Op], Callable[[_Exporter, Any], None]] = {

@@ -16,10 +16,7 @@ from tinycompress.ir.tensor import DType
 
 def has_integer_core(graph: Graph) -> bool:
     """Whether any operator computes on integers."""
-    return any(
-        not isinstance(op, (o.Quantize, o.Dequantize)) and all(_is_integer(graph, n) for n in (*op.inputs, *op.outputs))
-        for op in graph.ops
-    )
+    return any(all(_is_integer(graph, n) for n in (*op.inputs, *op.outputs)) for op in graph.ops)
 
 
 def cut_float_edges(graph: Graph) -> Graph:

@@ -197,7 +197,8 @@ def _svdf(g: GraphBuilder, op: FileOperator) -> None:
         time_weights=g.add_constant(op, op.inputs[2], "time_weights", time, time_qparams),
         bias=g.bias(op, op.inputs[3], integer, filters // rank),
         rank=rank,
-        activation=fused_activation(op, options),
+        # TFLM and LiteRT clamp integer results to the type's range only, whatever the file says.
+        activation=o.NO_ACTIVATION if integer else fused_activation(op, options),
     )
 
 

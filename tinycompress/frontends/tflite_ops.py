@@ -212,17 +212,12 @@ def _log_softmax(g: GraphBuilder, op: FileOperator) -> None:
 
 
 def _clamp(low: float | None, high: float | None) -> Converter:
-    """RELU and its kin. Quantized ones may rescale, which is a Quantize before the clamp."""
+    """RELU and its kin; quantized ones may rescale."""
 
     def convert(g: GraphBuilder, op: FileOperator) -> None:
         check_arity(op, (1,))
-        integer = is_integer(g, op, op.inputs[0], op.outputs[0])
-        x, y = g.activation(op.inputs[0]), g.output(op)
-        if integer and g.tensors[x].qparams != g.tensors[y].qparams:
-            rescaled = g.intermediate(op, y, g.tensors[y].shape)
-            g.add(op, o.Quantize, (x,), (rescaled,), "rescale")
-            x = rescaled
-        g.add(op, o.Clamp, (x,), (y,), activation=o.Activation(low, high))
+        is_integer(g, op, op.inputs[0], op.outputs[0])
+        g.add(op, o.Clamp, (g.activation(op.inputs[0]),), (g.output(op),), activation=o.Activation(low, high))
 
     return convert
 
