@@ -173,6 +173,12 @@ def _pad(b: ChannelsFirstBuilder, call: Call) -> Result:
 def _resize(kind: type[o.Op], *, half_pixel: bool) -> Handler:
     def handler(b: ChannelsFirstBuilder, call: Call) -> Result:
         size = call.result_shapes[0][2:]
+        scales = call.args.get("scale_factors") or []
+        exact = [s * q for s, q in zip(call.value("input").shape[1:], scales, strict=False)]
+        if any(wanted != out for wanted, out in zip(exact, size, strict=False)):
+            raise refuse(
+                f"resizing by {list(scales)} ends between pixels", "give the size, or a factor that divides evenly"
+            )
         corners = bool(call.args.get("align_corners", False))
         return b.resize(
             kind,

@@ -1,4 +1,4 @@
-"""Reshapes, transposes, slices and joins that do nothing, or that one operator could do."""
+"""Reshapes, transposes, slices, joins and rescales that do nothing, or that one operator could do."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tinycompress.ir.tensor import Tensor
 from tinycompress.passes.editor import Editor, GraphT
 
 OpT = TypeVar("OpT", bound=o.Op)
+_MAY_BE_IDLE = (o.Reshape, o.Transpose, o.Slice, o.Concat, o.Pad, o.Quantize)
 
 
 def clean_shapes(graph: GraphT) -> GraphT:
-    """Chains of Reshape and of Transpose become one; those that change nothing go; so do idle Slice, Concat and Pad."""
+    """Chains of Reshape and of Transpose become one; those that change nothing go; so do others that are idle."""
     editor = Editor(graph)
     for op in editor.ops():
         merged = _merged(editor, op)
@@ -49,7 +50,7 @@ def _join(editor: Editor, maker: o.Op, op: o.Op, result: OpT) -> OpT:
 
 
 def _is_idle(editor: Editor, op: o.Op) -> bool:
-    if not isinstance(op, (o.Reshape, o.Transpose, o.Slice, o.Concat, o.Pad)) or len(op.inputs) != 1:
+    if not isinstance(op, _MAY_BE_IDLE) or len(op.inputs) != 1:
         return False
     before, after = editor.tensors[op.inputs[0]], editor.tensors[op.output]
     if not _is_same_kind(before, after) or before.is_constant:

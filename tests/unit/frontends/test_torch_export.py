@@ -294,6 +294,7 @@ def test_all_unsupported_operators_are_named_at_once() -> None:
         (Net(lambda m, x: x / (x.abs() + 1)), "division"),
         (Net(lambda m, x: x + torch.rand(1)), "random"),
         (Net(lambda m, x: x.pow(3)), "power"),
+        (Net(lambda m, x: F.interpolate(x, scale_factor=1.3)), "between pixels"),
         (Net(lambda m, x: F.dropout(x)), "stays active"),
         (Net(lambda m, x: m.b(x), b=nn.BatchNorm2d(6, track_running_stats=False)), "statistics"),
         (Net(lambda m, x: F.conv2d(x, x[:, :, :3, :3])), "computed by the network"),
