@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tinycompress.config import nearest
 from tinycompress.data import Dataset, Split
 from tinycompress.data.dataset import Array
 from tinycompress.errors import ConfigError
@@ -73,9 +74,9 @@ class Task:
     def __post_init__(self) -> None:
         for given, known in ((self.loss, LOSSES), (self.metric, tuple(METRICS))):
             if isinstance(given, str) and given not in known:
-                raise ConfigError("TC-C310", f"{given!r} is not a loss or metric", fix=f"known: {', '.join(known)}")
+                raise ConfigError("TC-C310", f"{given!r} is not a loss or metric", fix=nearest(given, known))
         if self.kind not in _DEFAULTS:
-            raise ConfigError("TC-C310", f"task kind {self.kind!r}", fix=f"known: {', '.join(_DEFAULTS)}")
+            raise ConfigError("TC-C310", f"task kind {self.kind!r}", fix=nearest(self.kind, _DEFAULTS))
         if self.kind != "autoencoder" and any(s.targets is None for s in (self.train, self.val, self.test)):
             raise ConfigError("TC-C302", f"a {self.kind} task needs targets", where=self.name)
 
