@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "cost": IR | {"kernels"},
     "plan": IR | {"kernels", "cost"},
     "quantize": IR | {"passes", "execute"},
-    "compress": IR | {"passes", "execute", "cost", "kernels", "plan", "quantize", "data", "frontends", "rundir"},
+    "compress": IR | {"passes", "execute", "cost", "kernels", "plan", "quantize", "data", "frontends", "rundir", "config"},
     "emit": IR | {"plan", "kernels", "boards", "assets", "build"},
     "build": {"boards", "assets"},
     "device": {"boards", "assets", "build"},
