@@ -44,4 +44,9 @@ EXPLAIN = {
         "A trusted .pt2 file could not be read as an exported program of this torch version. Export it again with the torch "
         "that is installed here, or name the Python factory."
     ),
+    "TC-M600": (
+        "Reading a .pt2 file can run code from it: torch.export.load falls back to an unrestricted unpickler and evaluates "
+        "expressions that the file holds. It is refused unless --trust-model says that you made the file yourself. Naming the "
+        "Python factory with --weights is the safe way to bring the same network."
+    ),
 }
