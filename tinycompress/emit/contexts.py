@@ -127,6 +127,8 @@ class LayerContext:
     reads: tuple[RowsContext, ...]
     writes: tuple[RowsContext, ...]
     scratch: str
+    accumulator_bytes: int
+    last_row: str
 
 
 @dataclass(frozen=True)

@@ -57,13 +57,15 @@ class LayerWriter:
     def context(self, layer: LayerPlan) -> LayerContext:
         """The context of one layer."""
         graph, naming, op = self.plan.graph, self.naming, layer.op
-        height = tensor_rows(graph.tensors[op.outputs[0]])
+        is_running = layer.accumulator_bytes > 0
+        stepped = op.inputs[0] if is_running else op.outputs[0]
+        height = tensor_rows(graph.tensors[stepped])
         step = layer.rows_per_step
         is_stepped = step < height
         is_ragged = is_stepped and height % step != 0
         n = "n" if is_ragged else str(step if is_stepped else height)
         y = "y" if is_stepped else ""
-        output = naming.tensors[op.outputs[0]]
+        output = naming.tensors[stepped]
         reads, in_slots = self._reads(layer, y, n)
         writes, out_slots = self._writes(layer, y, n)
         uses_state = any(self.plan.placements[w.tensor].in_state for w in row_windows(op, graph, layer.kernel))
@@ -93,7 +95,9 @@ class LayerWriter:
             advance="++y" if step == 1 else f"y += {step}",
             reads=reads,
             writes=writes,
-            scratch=f"arena + {naming.scratch[layer.index]}" if layer.scratch_bytes else "NULL",
+            scratch=f"arena + {naming.scratch[layer.index]}" if layer.index in naming.scratch else "NULL",
+            accumulator_bytes=layer.accumulator_bytes,
+            last_row=f"{_affine(1, y, 0)} + {n} == {output}.rows" if is_stepped else "1",
         )
 
     def _reads(self, layer: LayerPlan, y: str, n: str) -> tuple[tuple[RowsContext, ...], int]:
@@ -141,16 +145,16 @@ class LayerWriter:
         slot, used = "out", 0
         for name in layer.op.outputs:
             height = tensor_rows(self.plan.graph.tensors[name])
-            count = str(height) if layer.kernel.whole_input else n
+            count = str(height) if layer.kernel.whole_input or layer.accumulator_bytes else n
             contexts.append(
                 RowsContext(
                     slots=slot if not used else f"out + {used}",
                     base="arena",
                     tensor=self.naming.tensors[name],
-                    first=y or "0",
+                    first="0" if layer.accumulator_bytes else y or "0",
                     count=count,
                     trace=self.trace[name],
                 )
             )
-            used += height if layer.kernel.whole_input else layer.rows_per_step
+            used += height if layer.kernel.whole_input or layer.accumulator_bytes else layer.rows_per_step
         return tuple(contexts), used

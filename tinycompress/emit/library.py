@@ -25,7 +25,7 @@ from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir.fixedpoint import integer_range
 from tinycompress.ir.graph import GraphInput, Rounding
 from tinycompress.ir.tensor import Tensor
-from tinycompress.plan.model import ARENA_ALIGN, Plan
+from tinycompress.plan.model import ARENA_ALIGN, LayerPlan, Plan
 
 _RESERVED = (
     "inputs", "outputs", "state", "state_reset", "invoke", "run", "program", "quantize_input",
@@ -63,7 +63,7 @@ def name_library(plan: Plan, prefix: str | None = None) -> Naming:
         scratch={
             layer.index: f"{prefix.upper()}_SCRATCH_{scratch.fresh(layer.op.name, 'layer').upper()}"
             for layer in plan.layers
-            if layer.scratch_bytes
+            if layer.scratch_bytes or layer.accumulator_bytes
         },
     )
 
@@ -100,9 +100,9 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         tensors=tensors,
         tables=tuple(t for t in tensors if t.table),
         scratch=tuple(
-            ScratchContext(naming.scratch[layer.index].split("_SCRATCH_")[1], layer.scratch_offset, layer.scratch_bytes)
+            ScratchContext(naming.scratch[layer.index], *_work_memory(layer))
             for layer in plan.layers
-            if layer.scratch_bytes
+            if layer.index in naming.scratch
         ),
         layers=layers,
         program=program,
@@ -171,16 +171,24 @@ def _arena_table(plan: Plan, naming: Naming) -> tuple[str, ...]:
         text = f" {where} {size:7}   {f'{begin}..{end}':8}  {name} {shape}  {what}"
         rows.append((placement.offsets[0], 0, text))
     for layer in plan.layers:
-        if layer.scratch_bytes:
+        if layer.scratch_bytes or layer.accumulator_bytes:
+            at, size = _work_memory(layer)
+            what = "running sums" if layer.accumulator_bytes else "scratch"
             live = f"{layer.index}..{layer.index}"
-            text = f" {layer.scratch_offset:7} {layer.scratch_bytes:7}   {live:8}  scratch of {layer.op.name}"
-            rows.append((layer.scratch_offset, 1, text))
+            rows.append((at, 1, f" {at:7} {size:7}   {live:8}  {what} of {layer.op.name}"))
     return tuple(text for _, _, text in sorted(rows))
+
+
+def _work_memory(layer: LayerPlan) -> tuple[int, int]:
+    """(offset, bytes) of what a kernel gets as `scratch`: its running sums, else its scratch."""
+    if layer.accumulator_bytes:
+        return layer.accumulator_offset, layer.accumulator_bytes
+    return layer.scratch_offset, layer.scratch_bytes
 
 
 def _overwritten(plan: Plan) -> dict[str, str]:
     """Outputs that an element-wise layer writes over an operand, row by row, and that operand."""
-    found = {}
+    found: dict[str, str] = {}
     for layer in plan.layers:
         for position in layer.kernel.in_place:
             name, made = layer.op.inputs[position], layer.op.outputs[0]

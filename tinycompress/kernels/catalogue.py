@@ -79,7 +79,9 @@ class KernelVariant:
     rows_per_step preferred number of output rows per call (the last call may make fewer)
     in_place      indices of activation inputs whose row an output row may overwrite (same bytes per row)
     instructions  estimated Armv7E-M instructions of the whole layer, from counted kernels; for choosing only
-    whole_input   True when one call needs all input rows and makes all output rows (see COMMON window rules)
+    whole_input   True when one call needs all input rows and makes all output rows
+    accumulator_bytes  set for kernels that take input rows as they come: n_rows counts input rows, `scratch` is memory
+                  that lasts from the first call (zeroed before it) to the last, out_rows[0] is NULL before the last
     """
 
     name: str
@@ -95,6 +97,7 @@ class KernelVariant:
     row_alignment: int = 1
     needs_zero_row: bool = False
     requires: tuple[str, ...] = field(default=())
+    accumulator_bytes: Callable[[Any, Graph], int] | None = None
 
     @property
     def function(self) -> str:

@@ -98,6 +98,9 @@ def _reads(layer: LayerPlan, step: Step, plan: Plan) -> Iterator[_Read]:
         if layer.kernel.whole_input:
             yield _Read(position, name, tuple(range(height)))
             continue
+        if layer.kernel.accumulator_bytes is not None:
+            yield _Read(position, name, tuple(range(step.first_row, step.first_row + step.rows)))
+            continue
         wanted: set[int] = set()
         for row in range(step.first_row, step.first_row + step.rows):
             wanted.update(_needed(layer.op, row, height, output_rows, plan))
@@ -110,6 +113,7 @@ class _Checker:
         self.arena = _Arena(np.full(plan.arena_bytes, DIRTY, dtype=np.int64))
         self.source: dict[str, str] = {}
         self.made: dict[str, int] = {}
+        self.summed: dict[str, int] = {}
         self.used = 0
         for view in plan.views:
             self.source[view.outputs[0]] = self.source.get(view.inputs[0], view.inputs[0])
@@ -180,7 +184,7 @@ class _Checker:
         why = f"step {number} ({layer.op.name})"
         reads = list(_reads(layer, step, self.plan))
         writes = [(name, row) for name in layer.op.outputs for row in self.output_rows(layer, name, step, why)]
-        scratch = self.scratch(layer, step, why)
+        scratch = [*self.scratch(layer, step, why), *self.accumulator(layer, step, why)]
         for operand in reads:
             self.check_operand(layer, operand, writes, scratch, why)
         for name, row in writes:
@@ -201,11 +205,38 @@ class _Checker:
             if self.made.get(name, 0):
                 self.fail(f"{why} makes {name} twice")
             return range(height)
+        if layer.kernel.accumulator_bytes is not None:
+            return range(height if self.is_last_sum(layer, step, why) else 0)
         if step.first_row != self.made.get(name, 0) or step.first_row + step.rows > height or step.rows < 1:
             self.fail(f"{why} makes rows {step.first_row}..{step.first_row + step.rows - 1} out of turn")
         if step.rows > layer.rows_per_step:
             self.fail(f"{why} makes {step.rows} rows, its scratch is for {layer.rows_per_step}")
         return range(step.first_row, step.first_row + step.rows)
+
+    def is_last_sum(self, layer: LayerPlan, step: Step, why: str) -> bool:
+        """True in the step that takes the last input row; input rows come in turn, each once."""
+        height, _ = _rows_of(self.plan.graph.tensors[layer.op.inputs[0]])
+        taken = self.summed.get(layer.op.name, 0)
+        if step.first_row != taken or step.rows < 1 or step.rows > layer.rows_per_step or taken + step.rows > height:
+            self.fail(f"{why} takes input rows {step.first_row}.. out of turn")
+        self.summed[layer.op.name] = taken + step.rows
+        return taken + step.rows == height
+
+    def accumulator(self, layer: LayerPlan, step: Step, why: str) -> list[tuple[int, int]]:
+        """The running sums: unbroken since the last step, whole again after this one."""
+        if layer.kernel.accumulator_bytes is None:
+            return []
+        size, at = layer.accumulator_bytes, layer.accumulator_offset
+        if size < layer.kernel.accumulator_bytes(layer.op, self.plan.graph) or at % SCRATCH_ALIGNMENT:
+            self.fail(f"{why} has an accumulator of {size} B at {at}")
+        if at < 0 or at + size > self.plan.arena_bytes:
+            self.fail(f"{why} has an accumulator outside the arena")
+        tags = self.arena.tag(f"{layer.op.name}.accumulator", 0, size)
+        if step.first_row > 0 and not np.array_equal(self.arena.tags[at : at + size], tags):
+            self.fail(f"{why} finds its running sums broken")
+        self.arena.tags[at : at + size] = tags
+        self.used = max(self.used, at + size)
+        return [(at, size)]
 
     def scratch(self, layer: LayerPlan, step: Step, why: str) -> list[tuple[int, int]]:
         """Dirties the step's scratch, so that any row it touches is found broken later; returns the blocks."""

@@ -21,20 +21,28 @@ class Choice:
     kernel: KernelVariant
     rows_per_step: int
     scratch_bytes: int
+    accumulator_bytes: int
     packed: PackedKernel
     instructions: int
     others: tuple[KernelVariant, ...] = field(default=(), repr=False)
 
 
-def make_choice(op: Op, graph: QuantGraph, kernel: KernelVariant, others: tuple[KernelVariant, ...] = ()) -> Choice:
-    """`kernel` for `op`: packed, with its scratch and the rows of one call."""
+def make_choice(
+    op: Op,
+    graph: QuantGraph,
+    kernel: KernelVariant,
+    others: tuple[KernelVariant, ...] = (),
+    most_rows: int | None = None,
+) -> Choice:
+    """`kernel` for `op`: packed, with its scratch and the rows of one call (at most `most_rows`)."""
     rows = tensor_rows(graph.tensors[op.outputs[0]])
-    step = rows if kernel.whole_input else max(1, min(rows, kernel.rows_per_step(op, graph)))
+    step = rows if kernel.whole_input else max(1, min(rows, most_rows or rows, kernel.rows_per_step(op, graph)))
     return Choice(
         op=op,
         kernel=kernel,
         rows_per_step=step,
         scratch_bytes=kernel.scratch_bytes(op, graph, step),
+        accumulator_bytes=kernel.accumulator_bytes(op, graph) if kernel.accumulator_bytes else 0,
         packed=kernel.pack(op, graph, graph.rounding),
         instructions=int(kernel.instructions(op, graph)) if kernel.instructions else 0,
         others=others,

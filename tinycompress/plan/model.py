@@ -19,7 +19,7 @@ ARENA_ALIGN = 16
 
 @dataclass(frozen=True)
 class Step:
-    """Layer `layer` makes its output rows `first_row … first_row + rows − 1`."""
+    """Layer `layer` makes output rows first_row … first_row + rows − 1; an accumulating one takes these input rows."""
 
     layer: int
     first_row: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tinycompress.cost.order import all_orders, best_order
 from tinycompress.cost.working_set import Buffer, Workload, buffers, last_uses, live_bytes, storage_roots, workload
@@ -12,12 +13,17 @@ from tinycompress.errors import BudgetError, UnsupportedOpError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.kernels import KERNELS
 from tinycompress.kernels.catalogue import KernelTable
+from tinycompress.kernels.running_mean import ACCUMULATING
 from tinycompress.plan.check import check
 from tinycompress.plan.choose import Choice, cheapest, shrink_flash, shrink_scratch
 from tinycompress.plan.model import LayerPlan, Placement, Plan
 from tinycompress.plan.place import Placed, place
 from tinycompress.plan.program import layer_by_layer
+from tinycompress.plan.row_search import STATE_BUDGET
 from tinycompress.plan.rows import row_bytes, row_windows, tensor_rows
+from tinycompress.plan.streamed import Streamed, assemble, lean_choices, row_choices, stream
+
+Schedule = Literal["layers", "streamed", "auto"]
 
 ORDER_BUDGET = 2_000
 """Schedules (orders with their choice of overwritten operands) that are placed exactly when the bound is not met."""
@@ -42,31 +48,62 @@ def plan(
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
     board: str = "the budget",
+    schedule: Schedule = "layers",
     kernels: KernelTable = KERNELS,
+    state_budget: int = STATE_BUDGET,
 ) -> Plan:
-    """The layer-by-layer plan of `graph`: cheapest kernels, best order, placed arena; checked byte by byte.
+    """The plan of `graph`: kernels, order and addresses; checked byte by byte.
 
+    `schedule` 'layers' runs whole layers with the cheapest kernels; 'streamed' keeps rows instead of tensors and takes
+    the smallest arena (the fastest within `ram_bytes`, when given); 'auto' streams only what does not fit otherwise.
     `ram_bytes` limits arena and state, `flash_bytes` the packed weights; cheaper kernels give way to smaller ones
     before BudgetError TC-B101 (RAM) or TC-B102 (flash) says by how much and at which layer; `board` names the limit.
-    Raises UnsupportedOpError TC-M502 when an operator has no exact kernel.
+    `state_budget` bounds the exact search for streamed orders. Raises UnsupportedOpError TC-M502 when an operator has
+    no exact kernel.
     """
     choices = cheapest(graph, kernels, has_dsp=has_dsp)
-    padding = padding_rows(choices, graph)
-    padding_bytes = sum(size for _, size in padding)
     if flash_bytes is not None:
+        padding_bytes = sum(size for _, size in padding_rows(choices, graph))
         choices = shrink_flash(choices, graph, flash_bytes - padding_bytes)
-    layout = _lay_out(choices, graph)
     state_bytes = sum(graph.tensors[s.read].bytes for s in graph.states)
-    while ram_bytes is not None and layout.placed.bytes + state_bytes > ram_bytes:
+    arena_limit = None if ram_bytes is None else ram_bytes - state_bytes
+    result = None if schedule == "streamed" else _plan_layers(graph, choices, arena_limit)
+    if result is None or (schedule == "auto" and arena_limit is not None and result.arena_bytes > arena_limit):
+        result = _plan_streamed(graph, choices, arena_limit, state_budget)
+    check(result)
+    _enforce(result, ram_bytes, flash_bytes, board)
+    return result
+
+
+def _plan_streamed(graph: QuantGraph, choices: tuple[Choice, ...], arena_limit: int | None, state_budget: int) -> Plan:
+    """The first way of streaming that fits, from the fastest to the leanest; the smallest when there is no limit."""
+    ways: tuple[Callable[[], tuple[Choice, ...]], ...] = (
+        lambda: row_choices(graph, choices, ACCUMULATING, None),
+        lambda: row_choices(graph, choices, ACCUMULATING, 1),
+        lambda: row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1),
+    )
+    best: Streamed | None = None
+    for way in ways:
+        made = stream(graph, way(), state_budget)
+        if best is None or made.arena_bytes < best.arena_bytes:
+            best = made
+        if arena_limit is not None and made.arena_bytes <= arena_limit:
+            best = made
+            break
+    assert best is not None
+    return assemble(graph, best, padding_rows(best.choices, graph))
+
+
+def _plan_layers(graph: QuantGraph, choices: tuple[Choice, ...], arena_limit: int | None) -> Plan:
+    """Whole layers; with a limit, scratch at the peak is given up for less as long as that helps."""
+    layout = _lay_out(choices, graph)
+    while arena_limit is not None and layout.placed.bytes > arena_limit:
         smaller = shrink_scratch(choices, graph, _layers_at_peak(layout))
         if smaller is None:
             break
         choices = smaller
         layout = _lay_out(choices, graph)
-    result = _assemble(choices, graph, layout, padding)
-    check(result)
-    _enforce(result, ram_bytes, flash_bytes, board)
-    return result
+    return _assemble(choices, graph, layout)
 
 
 def _lay_out(choices: Sequence[Choice], graph: QuantGraph) -> _Layout:
@@ -149,9 +186,7 @@ def padding_rows(choices: Sequence[Choice], graph: QuantGraph) -> tuple[tuple[in
     return tuple(sorted(lengths.items()))
 
 
-def _assemble(
-    choices: Sequence[Choice], graph: QuantGraph, layout: _Layout, padding: tuple[tuple[int, int], ...]
-) -> Plan:
+def _assemble(choices: Sequence[Choice], graph: QuantGraph, layout: _Layout) -> Plan:
     ordered = [choices[i] for i in layout.order]
     layers = tuple(
         LayerPlan(
@@ -179,7 +214,7 @@ def _assemble(
         live_bytes=tuple(live[step.layer] for step in steps) or live,
         peak_layer=live.index(max(live)),
         views=tuple(op for op in graph.ops if op.name not in {c.op.name for c in ordered}),
-        padding_rows=padding,
+        padding_rows=padding_rows(choices, graph),
         order_method=layout.method,
     )
 
@@ -209,7 +244,7 @@ def _enforce(plan: Plan, ram_bytes: int | None, flash_bytes: int | None, board: 
             "TC-B101",
             f"{what} needs {need} B, {board} has {ram_bytes} B: over by {need - ram_bytes} B at {where}",
             where=where,
-            fix="compress the model to this budget, or plan it with schedule 'streamed'",
+            fix="compress the model to this budget" + (", or stream it" if plan.schedule == "layers" else ""),
         )
     if flash_bytes is not None and plan.weights_bytes > flash_bytes:
         largest = max(plan.layers, key=lambda item: item.packed.weights_bytes)

@@ -71,6 +71,8 @@ def row_windows(op: o.Op, graph: Graph, kernel: KernelVariant) -> tuple[RowWindo
     inputs = [(i, n) for i, n in enumerate(op.inputs) if not graph.tensors[n].is_constant]
     if kernel.whole_input:
         return tuple(RowWindow(i, n, whole=True) for i, n in inputs)
+    if kernel.accumulator_bytes is not None:
+        return tuple(RowWindow(i, n) for i, n in inputs)
     joins_rows = isinstance(op, o.Concat) and op.axis == 0 and len(graph.tensors[op.outputs[0]].shape) > 1
     if type(op) not in ROW_WINDOWS or joins_rows:
         raise UnsupportedOpError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from tinycompress.frontends.tflite_model import load_tflite
 from tinycompress.ir.graph import QuantGraph, Rounding
 from tinycompress.ir.tensor import Array
 from tinycompress.plan import plan
+from tinycompress.plan.planner import Schedule
 
 
 def random_inputs(graph: QuantGraph, seed: int) -> dict[str, Array]:
@@ -38,23 +38,27 @@ def assert_exact(host: HostProgram, graph: QuantGraph, samples: int) -> None:
 
 
 @pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("schedule", ["layers", "streamed"])
 @pytest.mark.parametrize("has_dsp", [False, True])
-def test_mixed_network_with_two_inputs_and_outputs(tmp_path: Path, rounding: Rounding, has_dsp: bool) -> None:
+def test_mixed_network_with_two_inputs_and_outputs(
+    tmp_path: Path, rounding: Rounding, has_dsp: bool, schedule: Schedule
+) -> None:
     graph = mixed(rounding=rounding)
-    host = generate(plan(graph, has_dsp=has_dsp), tmp_path).host()
+    host = generate(plan(graph, has_dsp=has_dsp, schedule=schedule), tmp_path).host()
     assert_exact(host, graph, 6)
 
 
-@pytest.mark.parametrize("network", [residual])
+@pytest.mark.parametrize("schedule", ["layers", "streamed"])
 @pytest.mark.parametrize("has_dsp", [False, True])
-def test_residual_network(tmp_path: Path, network: Callable[[], QuantGraph], has_dsp: bool) -> None:
-    graph = network()
-    assert_exact(generate(plan(graph, has_dsp=has_dsp), tmp_path).host(), graph, 6)
+def test_residual_network(tmp_path: Path, schedule: Schedule, has_dsp: bool) -> None:
+    graph = residual()
+    assert_exact(generate(plan(graph, has_dsp=has_dsp, schedule=schedule), tmp_path).host(), graph, 6)
 
 
-def test_state_is_kept_between_inferences_and_reset(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schedule", ["layers", "streamed"])
+def test_state_is_kept_between_inferences_and_reset(tmp_path: Path, schedule: Schedule) -> None:
     graph = recurrent()
-    host = generate(plan(graph), tmp_path).host()
+    host = generate(plan(graph, schedule=schedule), tmp_path).host()
     first: Array | None = None
     for _ in range(2):
         host.reset()
@@ -71,11 +75,12 @@ def test_state_is_kept_between_inferences_and_reset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["pretrainedResnet_quant", "kws_ref_model", "vww_96_int8", "ad01_int8"])
+@pytest.mark.parametrize("schedule", ["layers", "streamed"])
 @pytest.mark.parametrize("has_dsp", [False, True])
-def test_published_models(tmp_path: Path, data_dir: Path, model: str, has_dsp: bool) -> None:
+def test_published_models(tmp_path: Path, data_dir: Path, model: str, has_dsp: bool, schedule: Schedule) -> None:
     graph = load_tflite(data_dir / "models" / "mlperf_tiny" / f"{model}.tflite")
     assert isinstance(graph, QuantGraph)
-    assert_exact(generate(plan(graph, has_dsp=has_dsp), tmp_path).host(), graph, 3)
+    assert_exact(generate(plan(graph, has_dsp=has_dsp, schedule=schedule), tmp_path).host(), graph, 3)
 
 
 def test_an_input_of_the_wrong_size_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tinycompress.emit.params import struct_members
 from tinycompress.ir.fixedpoint import quantize_values
 from tinycompress.ir.graph import GraphInput, Preprocess, QuantGraph
 from tinycompress.plan import plan
+from tinycompress.plan.planner import Schedule
 
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror"]
 ZIG = (sys.executable, "-m", "ziglang")
@@ -49,11 +50,11 @@ def _compile(command: tuple[str, ...], program: Program, work: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("network", [residual, mixed, recurrent])
+@pytest.mark.parametrize(("network", "schedule"), [(residual, "streamed"), (mixed, "layers"), (recurrent, "layers")])
 def test_clean_under_both_compilers_as_c_and_cpp(
-    tmp_path: Path, dialect: str, network: Callable[[], QuantGraph]
+    tmp_path: Path, dialect: str, network: Callable[[], QuantGraph], schedule: Schedule
 ) -> None:
-    _compile(DIALECTS[dialect], generate(plan(network()), tmp_path), tmp_path)
+    _compile(DIALECTS[dialect], generate(plan(network(), schedule=schedule), tmp_path), tmp_path)
 
 
 def test_regeneration_is_byte_identical(tmp_path: Path) -> None:

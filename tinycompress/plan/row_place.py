@@ -1,0 +1,228 @@
+"""Arena offsets for rows: items of pieces with lifetimes, placed by first fit under many orders.
+
+An item is what has one address: a row; the rows of a contiguous tensor, each with its own lifetime; a layer's scratch,
+which lives in each of its steps; an accumulator.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinycompress.cost.working_set import SCRATCH_ALIGN, TENSOR_ALIGN
+from tinycompress.plan.row_net import RowNet
+
+RESTARTS = 40
+"""Random orders tried per schedule."""
+
+RowKey = tuple[int, int]
+"""(tensor number, row)."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`size` bytes at `offset` of its item, needed in steps birth … death."""
+
+    offset: int
+    size: int
+    birth: int
+    death: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """Pieces with one address. `rows` are the rows that live here and their offsets within the item."""
+
+    name: str
+    alignment: int
+    pieces: tuple[Piece, ...]
+    rows: tuple[tuple[RowKey, int], ...] = ()
+
+    @property
+    def size(self) -> int:
+        return max(p.offset + p.size for p in self.pieces)
+
+    @property
+    def lifetime(self) -> int:
+        return sum(p.death - p.birth + 1 for p in self.pieces)
+
+
+def items(net: RowNet, order: Sequence[int]) -> tuple[Item, ...]:
+    """Everything that needs an address when the nodes' steps run in `order`."""
+    return _Tracer(net).trace(order)
+
+
+class _Tracer:
+    """Runs a schedule and notes when each row is made, last read, and written over which other row."""
+
+    def __init__(self, net: RowNet) -> None:
+        self.net = net
+        self.birth: dict[RowKey, int] = {}
+        self.death: dict[RowKey, int] = {}
+        self.home: dict[RowKey, RowKey] = {}
+        self.scratch: dict[int, list[int]] = {}
+
+    def trace(self, order: Sequence[int]) -> tuple[Item, ...]:
+        net = self.net
+        for index, tensor in enumerate(net.tensors):
+            if tensor.producer is None:
+                for row in range(tensor.rows):
+                    self.birth[index, row] = self.death[index, row] = 0
+        done = list(net.start()[0])
+        for time, node in enumerate(order):
+            self.step(time, node, done)
+            done[node] += 1
+        end = max(0, len(order) - 1)
+        for index, tensor in enumerate(net.tensors):
+            if tensor.is_kept:
+                self.death.update({(index, row): end for row in range(tensor.rows)})
+        return self.collect()
+
+    def step(self, time: int, node: int, done: Sequence[int]) -> None:
+        item, step = self.net.nodes[node], done[node]
+        reused = self.net.overwrites(node, done)
+        for made, tensor in zip(item.made, item.writes, strict=True):
+            for row in range(made[step], made[step + 1]):
+                self.birth[tensor, row] = self.death[tensor, row] = time
+                if reused is not None:
+                    self.home[tensor, row] = (item.reads[reused].tensor, row)
+        for read in item.reads:
+            for row in range(read.free[step], read.needed[step]):
+                self.death[read.tensor, row] = time
+        if item.scratch or item.accumulator:
+            self.scratch.setdefault(node, []).append(time)
+
+    def collect(self) -> tuple[Item, ...]:
+        chains = self.chains()
+        blocks: dict[int, list[tuple[RowKey, Piece]]] = {}
+        result = []
+        for root, rows in chains.items():
+            birth, death = min(self.birth[r] for r in rows), max(self.death[r] for r in rows)
+            block = next((r for r in rows if self.net.tensors[r[0]].is_block), None)
+            slot = self.net.tensors[root[0]].slot_bytes
+            if block is None:
+                piece = Piece(0, slot, birth, death)
+                result.append(Item(self.row_name(root), TENSOR_ALIGN, (piece,), tuple((r, 0) for r in rows)))
+            else:
+                at = block[1] * slot
+                pieces = [(r, Piece(at, slot, birth, death)) for r in rows]
+                blocks.setdefault(block[0], []).extend(pieces)
+        for tensor, entries in blocks.items():
+            distinct = tuple(dict.fromkeys(piece for _, piece in entries))
+            placed = tuple((row, piece.offset) for row, piece in entries)
+            result.append(Item(self.net.tensors[tensor].name, TENSOR_ALIGN, distinct, placed))
+        return (*result, *self.work_memory())
+
+    def chains(self) -> dict[RowKey, list[RowKey]]:
+        """Rows that share one place, by the row that is there first."""
+        found: dict[RowKey, list[RowKey]] = {}
+        for row in self.birth:
+            first = row
+            while first in self.home:
+                first = self.home[first]
+            found.setdefault(first, []).append(row)
+        return found
+
+    def work_memory(self) -> list[Item]:
+        found = []
+        for node, times in self.scratch.items():
+            item = self.net.nodes[node]
+            if item.scratch:
+                pieces = tuple(Piece(0, item.scratch, t, t) for t in times)
+                found.append(Item(f"{item.name}.scratch", SCRATCH_ALIGN, pieces))
+            if item.accumulator:
+                piece = Piece(0, item.accumulator, times[0], times[-1])
+                found.append(Item(f"{item.name}.accumulator", SCRATCH_ALIGN, (piece,)))
+        return found
+
+    def row_name(self, row: RowKey) -> str:
+        return f"{self.net.tensors[row[0]].name}[{row[1]}]"
+
+
+class _Arena:
+    """The pieces placed so far, as arrays."""
+
+    def __init__(self, capacity: int) -> None:
+        self.count = 0
+        self.at: NDArray[np.int64] = np.zeros((4, capacity), dtype=np.int64)
+
+    def lowest(self, item: Item) -> int:
+        """The lowest address at which no piece of the item meets a placed one that lives with it."""
+        begin, end, birth, death = self.at[:, : self.count]
+        low, high = [], []
+        for piece in item.pieces:
+            rival = (birth <= piece.death) & (death >= piece.birth)
+            low.append(begin[rival] - piece.offset - piece.size)
+            high.append(end[rival] - piece.offset)
+        if not low:
+            return 0
+        starts, stops = np.concatenate(low), np.concatenate(high)
+        address = 0
+        for i in np.argsort(starts, kind="stable"):
+            if starts[i] >= address:
+                break
+            if stops[i] > address:
+                address = -(-int(stops[i]) // item.alignment) * item.alignment
+        return address
+
+    def put(self, item: Item, address: int) -> None:
+        for piece in item.pieces:
+            begin = address + piece.offset
+            self.at[:, self.count] = (begin, begin + piece.size, piece.birth, piece.death)
+            self.count += 1
+
+
+def _first_fit(order: Sequence[Item], capacity: int, limit: int | None) -> tuple[int, dict[str, int]] | None:
+    """(arena bytes, addresses), or None as soon as it is no better than `limit`."""
+    arena = _Arena(capacity)
+    addresses: dict[str, int] = {}
+    top = 0
+    for item in order:
+        address = arena.lowest(item)
+        top = max(top, address + item.size)
+        if limit is not None and top >= limit:
+            return None
+        arena.put(item, address)
+        addresses[item.name] = address
+    return top, addresses
+
+
+_ORDERS: tuple[Callable[[Item], tuple[float, ...]], ...] = (
+    lambda i: (-i.size * i.lifetime,),
+    lambda i: (-i.size, i.pieces[0].birth),
+    lambda i: (i.pieces[0].birth, -i.size),
+    lambda i: (-i.lifetime, -i.size),
+)
+
+
+def place_rows(
+    found: Sequence[Item], bound: int, restarts: int = RESTARTS, seed: int = 0
+) -> tuple[int, Mapping[str, int]]:
+    """(arena bytes, address of each item): the best of first fit under fixed and random orders; stops at `bound`."""
+    generator = random.Random(seed)
+    capacity = sum(len(item.pieces) for item in found)
+    best: tuple[int, dict[str, int]] | None = None
+    for attempt in range(len(_ORDERS) + restarts):
+        order = sorted(found, key=_ORDERS[attempt]) if attempt < len(_ORDERS) else _shuffled(found, generator)
+        made = _first_fit(order, capacity, None if best is None else best[0])
+        best = made or best
+        if best is not None and best[0] <= bound:
+            break
+    assert best is not None
+    return best
+
+
+def _shuffled(found: Sequence[Item], generator: random.Random) -> list[Item]:
+    """Large and long-lived first, with one random factor per tensor and one random exponent per order."""
+    power = generator.uniform(0.3, 2.0)
+    factor: dict[str, float] = {}
+    weight = {}
+    for item in found:
+        tensor = item.name.partition("[")[0]
+        factor.setdefault(tensor, generator.uniform(0.5, 2.0))
+        weight[item.name] = item.size**power * item.lifetime * factor[tensor]
+    return sorted(found, key=lambda item: -weight[item.name])

@@ -1,0 +1,140 @@
+"""Streamed plans: rows instead of whole tensors, in the order and at the addresses that need least memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinycompress.cost.variants import usable
+from tinycompress.cost.working_set import TENSOR_ALIGN, storage_roots
+from tinycompress.ir.graph import QuantGraph
+from tinycompress.kernels.catalogue import KernelTable
+from tinycompress.plan.choose import Choice, make_choice
+from tinycompress.plan.model import LayerPlan, Placement, Plan, Step
+from tinycompress.plan.program import layer_steps
+from tinycompress.plan.row_net import RowNet, build_net
+from tinycompress.plan.row_place import Item, items, place_rows
+from tinycompress.plan.row_search import RowOrder, best_row_orders, peak_of
+from tinycompress.plan.rows import row_bytes, tensor_rows
+
+ROWS_SCOPE = (
+    "whole rows, input resident, no recomputation, these kernels and rows per step, no overlap except element-wise "
+    "operands that die"
+)
+PLACED_ORDERS = 3
+"""How many of the best schedules are placed; the smallest arena wins."""
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A placed schedule: the choices in order of first execution, and everything a Plan needs."""
+
+    choices: tuple[Choice, ...]
+    net: RowNet
+    order: RowOrder
+    items: tuple[Item, ...]
+    arena_bytes: int
+    addresses: dict[str, int]
+
+
+def row_choices(
+    graph: QuantGraph, choices: Sequence[Choice], accumulating: KernelTable, most_rows: int | None
+) -> tuple[Choice, ...]:
+    """The choices for streaming: running sums where a kernel has them, at most `most_rows` rows per step."""
+    made = []
+    for choice in choices:
+        running = usable(choice.op, graph, accumulating, has_dsp=False)
+        if running:
+            made.append(make_choice(choice.op, graph, running[0], (), 1))
+        else:
+            made.append(make_choice(choice.op, graph, choice.kernel, choice.others, most_rows))
+    return tuple(made)
+
+
+def lean_choices(graph: QuantGraph, choices: Sequence[Choice]) -> tuple[Choice, ...]:
+    """For every layer the variant of the chosen one's tier with least scratch at one row per step."""
+    made = []
+    for choice in choices:
+        rivals = [v for v in (choice.kernel, *choice.others) if v.tier == choice.kernel.tier]
+        best = min(rivals, key=lambda v: make_choice(choice.op, graph, v, (), 1).scratch_bytes)
+        others = tuple(v for v in (choice.kernel, *choice.others) if v is not best)
+        made.append(make_choice(choice.op, graph, best, others))
+    return tuple(made)
+
+
+def stream(graph: QuantGraph, choices: Sequence[Choice], budget: int) -> Streamed:
+    """The best placed schedule of the given choices."""
+    net = build_net(graph, choices)
+    best: Streamed | None = None
+    for order in best_row_orders(net, budget)[:PLACED_ORDERS]:
+        if best is not None and order.peak >= best.arena_bytes:
+            break
+        found = items(net, order.nodes)
+        size, addresses = place_rows(found, order.peak)
+        size = -(-size // TENSOR_ALIGN) * TENSOR_ALIGN
+        if best is None or size < best.arena_bytes:
+            best = Streamed(tuple(choices), net, order, found, size, dict(addresses))
+    assert best is not None
+    return best
+
+
+def assemble(graph: QuantGraph, made: Streamed, padding: tuple[tuple[int, int], ...]) -> Plan:
+    """The Plan of a placed schedule; layers are numbered by their first step."""
+    first = list(dict.fromkeys(made.order.nodes))
+    number = {node: index for index, node in enumerate(first)}
+    pending = {node: iter(tuple(layer_steps(number[node], made.choices[node], graph))) for node in first}
+    steps: tuple[Step, ...] = tuple(next(pending[node]) for node in made.order.nodes)
+    _, live = peak_of(made.net, made.order.nodes)
+    bound = -(-made.order.lower_bound // TENSOR_ALIGN) * TENSOR_ALIGN
+    peak = steps[live.index(max(live))].layer if live else 0
+    return Plan(
+        graph=graph,
+        layers=tuple(_layer(made, node, index) for index, node in enumerate(first)),
+        steps=steps,
+        placements=_placements(graph, made),
+        arena_bytes=made.arena_bytes,
+        arena_lower_bound_bytes=min(bound, made.arena_bytes),
+        bound_scope=ROWS_SCOPE,
+        live_bytes=live or (made.arena_bytes,),
+        peak_layer=peak,
+        views=tuple(op for op in graph.ops if op.name not in {c.op.name for c in made.choices}),
+        padding_rows=padding,
+        schedule="streamed",
+        order_method=made.order.method,
+    )
+
+
+def _layer(made: Streamed, node: int, index: int) -> LayerPlan:
+    choice = made.choices[node]
+    name = choice.op.name
+    return LayerPlan(
+        index=index,
+        op=choice.op,
+        kernel=choice.kernel,
+        packed=choice.packed,
+        rows_per_step=choice.rows_per_step,
+        scratch_bytes=choice.scratch_bytes,
+        scratch_offset=made.addresses.get(f"{name}.scratch", 0),
+        accumulator_bytes=choice.accumulator_bytes,
+        accumulator_offset=made.addresses.get(f"{name}.accumulator", 0),
+        instructions=choice.instructions,
+    )
+
+
+def _placements(graph: QuantGraph, made: Streamed) -> dict[str, Placement]:
+    """Row addresses of every tensor; views take the bytes of the tensor they cut."""
+    at = {row: made.addresses[item.name] + offset for item in made.items for row, offset in item.rows}
+    number = {tensor.name: i for i, tensor in enumerate(made.net.tensors)}
+    result = {}
+    for name, root in storage_roots(graph).items():
+        tensor = graph.tensors[name]
+        rows, size = tensor_rows(tensor), row_bytes(tensor)
+        view = None if name == root else root
+        if root not in number:
+            result[name] = Placement(name, size, tuple(size * r for r in range(rows)), view, in_state=True)
+        elif size == row_bytes(graph.tensors[root]):
+            result[name] = Placement(name, size, tuple(at[number[root], r] for r in range(rows)), view)
+        else:
+            base = at[number[root], 0]
+            result[name] = Placement(name, size, tuple(base + size * r for r in range(rows)), view)
+    return result
