@@ -1,12 +1,14 @@
 """Static worst-case stack depth of a function in a linked firmware.
 
-Frame sizes are the compiler's own (clang's ``.stack_sizes`` section, gcc's ``.su`` files); calls are read from the
-machine code. The bound is exact over the static call graph: no path in it is deeper.
+Frame sizes are the compiler's own (clang's ``.stack_sizes`` section, gcc's ``.su`` files), or what the function's own
+instructions push where that is more: compilers do not look into assembly. Calls are read from the machine code. The
+bound is exact over the static call graph: no path in it is deeper.
 """
 
 from __future__ import annotations
 
 import bisect
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,15 +102,27 @@ class _Image:
 
     def frame(self, start: int) -> int:
         """Bytes the function pushes and reserves."""
+        return max(self._compilers_frame(start), self._pushed(start))
+
+    def _compilers_frame(self, start: int) -> int:
         if start in self._frames:
             return self._frames[start]
         name = self.names[start]
-        candidates = self._su.get(name) or self._su.get(name.partition(".")[0])
+        # gcc leaves the last number off the names of clones: f.part.0.isra for f.part.0.isra.0
+        candidates = self._su.get(name) or self._su.get(re.sub(r"\.\d+$", "", name))
         if candidates is None:
             raise _Unbounded(f"the compiler gave no frame size for {name}")
         if None in candidates:
             raise _Unbounded(f"{name} has a frame of variable size")
         return max(c for c in candidates if c is not None)
+
+    def _pushed(self, start: int) -> int:
+        """Deepest point below the entry's stack pointer, following the instructions in the order they lie in."""
+        depth = deepest = 0
+        for _, first, second in self._instructions(start, self._ends[start]):
+            depth = max(depth + _lowering(first, second), 0)
+            deepest = max(deepest, depth)
+        return deepest
 
     def edges(self, start: int) -> tuple[_Edge, ...]:
         if start not in self._edges:
@@ -167,6 +181,44 @@ def _branch(at: int, first: int, second: int) -> tuple[str, int]:
     is_bx = first & 0xFF87 == 0x4700 and first >> 3 & 15 != 14
     is_mov_pc = first & 0xFF87 == 0x4687
     return ("indirect", 0) if is_blx or is_bx or is_mov_pc else ("", 0)
+
+
+def _lowering(first: int, second: int) -> int:
+    """Bytes by which one Thumb-2 instruction lowers the stack pointer (negative: raises it), immediates only."""
+    if first & 0xFE00 == 0xB400 or first & 0xFE00 == 0xBC00:  # PUSH, POP
+        count = 4 * (first & 0x1FF).bit_count()
+        return count if first & 0x0800 == 0 else -count
+    if first & 0xFF00 == 0xB000:  # SUB SP, ADD SP
+        count = 4 * (first & 0x7F)
+        return count if first & 0x80 else -count
+    if first in (0xE92D, 0xE8BD):  # STMDB sp!, LDMIA sp!
+        count = 4 * second.bit_count()
+        return count if first == 0xE92D else -count
+    if first & 0xFFBF in (0xED2D, 0xECBD):  # VPUSH, VPOP
+        count = 4 * (second & 0xFF)
+        return count if first & 0xFFBF == 0xED2D else -count
+    if first in (0xE96D, 0xE8FD):  # STRD [sp, #-n]!, LDRD [sp], #n
+        count = 4 * (second & 0xFF)
+        return count if first == 0xE96D else -count
+    if first == 0xF84D and second & 0x0F00 == 0x0D00:  # STR [sp, #-n]!
+        return second & 0xFF
+    if first == 0xF85D and second & 0x0F00 == 0x0B00:  # LDR [sp], #n
+        return -(second & 0xFF)
+    if second & 0x0F00 == 0x0D00 and first & 0xFBFF in (0xF1AD, 0xF2AD, 0xF10D, 0xF20D):  # SUB.W sp, ADD.W sp
+        plain = (first >> 10 & 1) << 11 | (second >> 12 & 7) << 8 | (second & 0xFF)
+        count = plain if first & 0x0200 else _expand_immediate(plain)
+        return count if first & 0x00A0 == 0x00A0 else -count
+    return 0
+
+
+def _expand_immediate(field: int) -> int:
+    """ThumbExpandImm (Arm ARM v7-M, A5.3.2) of the 12-bit field i:imm3:imm8."""
+    byte = field & 0xFF
+    if field >> 10 == 0:
+        return (byte, byte * 0x00010001, byte * 0x01000100, byte * 0x01010101)[field >> 8 & 3]
+    rotation = field >> 7
+    value = 0x80 | field & 0x7F
+    return (value >> rotation | value << 32 - rotation) & 0xFFFFFFFF
 
 
 def _parse_stack_sizes(data: bytes) -> Iterator[tuple[int, int]]:

@@ -16,7 +16,7 @@ from tinycompress import boards
 from tinycompress.build import Binding, BoundTensor, build_firmware, build_host_library
 from tinycompress.build.elf import flash_image, segments, symbols
 from tinycompress.build.placement import place
-from tinycompress.build.stack import _branch, bound
+from tinycompress.build.stack import _branch, _lowering, bound
 from tinycompress.build.toolchain import target_toolchain
 from tinycompress.errors import ToolchainError
 
@@ -215,6 +215,52 @@ def test_stack_that_the_board_does_not_have(tmp_path: Path) -> None:
 )
 def test_branches(first: int, second: int, expected: tuple[str, int]) -> None:
     assert _branch(0x1000, first, second) == expected
+
+
+ASSEMBLY = """
+extern int32_t bare(void);
+__attribute__((naked, noinline)) int32_t bare(void)
+{
+    __asm volatile("push {r4-r7, lr}\\n vpush {s16-s19}\\n sub sp, #24\\n sub.w sp, sp, #1024\\n"
+                   "strd r0, r1, [sp, #-8]!\\n str r0, [sp, #-4]!\\n ldr r0, [sp], #4\\n"
+                   "add sp, #32\\n add.w sp, sp, #1024\\n vpop {s16-s19}\\n pop {r4-r7, pc}" ::: "memory");
+}
+"""
+
+
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+def test_stack_sees_what_assembly_pushes(toolchain: str, tmp_path: Path) -> None:
+    """Compilers state a frame of 0 for naked functions."""
+    need(toolchain=toolchain)
+    body = ASSEMBLY + INVOKE.replace("middle(1)", "bare()")
+    elf = build_calls(tmp_path, toolchain, body)
+    assert bound(elf, "bare", elf.parent).bytes == 20 + 16 + 24 + 1024 + 8 + 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (0xB510, 0, 8),  # push {r4, lr}
+        (0xBD10, 0, -8),  # pop {r4, pc}
+        (0xE92D, 0x4FF0, 36),  # push.w {r4-r11, lr}
+        (0xE8BD, 0x8FF0, -36),  # pop.w {r4-r11, pc}
+        (0xB084, 0, 16),  # sub sp, #16
+        (0xB004, 0, -16),  # add sp, #16
+        (0xF5AD, 0x7D00, 512),  # sub.w sp, sp, #512
+        (0xF5AD, 0x6D80, 1024),  # sub.w sp, sp, #1024
+        (0xF6AD, 0x0D04, 2052),  # subw sp, sp, #2052
+        (0xF50D, 0x7D00, -512),  # add.w sp, sp, #512
+        (0xF60D, 0x0D04, -2052),  # addw sp, sp, #2052
+        (0xED2D, 0x8B10, 64),  # vpush {d8-d15}
+        (0xECBD, 0x8B10, -64),  # vpop {d8-d15}
+        (0xF84D, 0x4D04, 4),  # str r4, [sp, #-4]!
+        (0xF85D, 0x4B04, -4),  # ldr r4, [sp], #4
+        (0xF8CD, 0x4004, 0),  # str.w r4, [sp, #4]
+        (0x4770, 0, 0),
+    ],
+)
+def test_stack_pointer_moves(first: int, second: int, expected: int) -> None:
+    assert _lowering(first, second) == expected
 
 
 # ---- errors
