@@ -186,7 +186,7 @@ def _depthwise_cases() -> list[Case]:
 
 
 def _conv2d_cases() -> list[Case]:
-    (direct,) = DSP[o.Conv2D]
+    direct = next(v for v in DSP[o.Conv2D] if v.name == "conv2d_s8_dsp")
     down, same = (0, 0, 1, 1), (1, 1, 1, 1)
     return [
         conv2d(direct, "pointwise", (7, 5, 64), 64, (1, 1)),
@@ -207,6 +207,49 @@ def _conv2d_cases() -> list[Case]:
     ]
 
 
+def _winograd_cases() -> list[Case]:
+    kernel = next(v for v in DSP[o.Conv2D] if v.name == "conv2d_winograd_s8_dsp")
+    same = (1, 1, 1, 1)
+    return [
+        conv2d(kernel, "wino-16", (8, 16, 16), 4, (3, 3), padding=same, spread=1.5, scale=2.0**-9),
+        conv2d(
+            kernel, "wino-24", (4, 8, 24), 6, (3, 3), padding=same, spread=1.5, scale=2.0**-9, zero_points=(4, -128)
+        ),
+        conv2d(kernel, "wino-4", (9, 11, 4), 2, (3, 3), padding=same, spread=1.5, scale=2.0**-7, zero_points=(4, -128)),
+        conv2d(kernel, "wino-signed", (6, 8, 8), 4, (3, 3), padding=same, spread=1.5, relu=False, zero_points=(-5, 9)),
+        conv2d(kernel, "wino-valid", (7, 13, 12), 4, (3, 3), spread=1.5, scale=2.0**-8),
+        conv2d(
+            kernel,
+            "wino-uneven",
+            (5, 8, 4),
+            4,
+            (3, 3),
+            padding=(2, 2, 1, 0),
+            spread=1.5,
+            relu=False,
+            zero_points=(3, -4),
+        ),
+        conv2d(
+            kernel, "wino-extremes", (4, 8, 16), 4, (3, 3), padding=same, spread=1.5, kind="extremes", scale=2.0**-11
+        ),
+        conv2d(kernel, "wino-largest", (4, 8, 12), 4, (3, 3), padding=same, spread=1.5, kind="largest", scale=2.0**-11),
+        conv2d(
+            kernel, "wino-smallest", (4, 8, 12), 4, (3, 3), padding=same, spread=1.5, kind="smallest", scale=2.0**-11
+        ),
+        conv2d(
+            kernel,
+            "wino-single",
+            (4, 11, 8),
+            4,
+            (3, 3),
+            relu=False,
+            zero_points=(0, 5),
+            rounding=Rounding.SINGLE,
+            spread=1.5,
+        ),
+    ]
+
+
 def all_cases() -> list[Case]:
     """Every DSP variant on shapes that reach each of its paths."""
-    return [*_conv2d_cases(), *_depthwise_cases(), *_fully_connected_cases(), *_add_cases()]
+    return [*_conv2d_cases(), *_depthwise_cases(), *_fully_connected_cases(), *_add_cases(), *_winograd_cases()]

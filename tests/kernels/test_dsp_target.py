@@ -24,4 +24,6 @@ def test_every_kernel_is_exact_on_the_target(toolchain: str, tmp_path: Path) -> 
         assert case.variant.instructions is not None
         estimate = case.variant.instructions(case.op, case.graph)
         counted = outcomes[case.name].instructions
-        assert 0.5 * counted < estimate < 1.5 * counted or counted < 2000, f"{case.name}: estimated {estimate}, counted {counted}"
+        assert 0.5 * counted < estimate < 1.5 * counted or counted < 2000, (
+            f"{case.name}: estimated {estimate}, counted {counted}"
+        )

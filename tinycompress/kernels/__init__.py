@@ -25,6 +25,7 @@ from tinycompress.kernels import (
     svdf,
     transpose_conv2d,
     unary,
+    winograd_dsp,
 )
 from tinycompress.kernels.catalogue import KernelTable
 
@@ -59,7 +60,7 @@ PORTABLE: KernelTable = {
 """Kernels in portable C."""
 
 DSP: KernelTable = {
-    o.Conv2D: conv2d_dsp.CONV2D,
+    o.Conv2D: (*winograd_dsp.WINOGRAD, *conv2d_dsp.CONV2D),
     o.DepthwiseConv2D: depthwise_dsp.DEPTHWISE,
     o.FullyConnected: fully_connected_dsp.FULLY_CONNECTED,
     o.Add: add_dsp.ADD,

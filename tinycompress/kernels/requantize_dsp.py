@@ -110,9 +110,17 @@ def _shifted(channels: Channels, clamp: Clamp, rounding: Rounding, form: int) ->
 def agrees(result: Requantization, channels: Channels, clamp: Clamp, rounding: Rounding, index: NDArray[Any]) -> bool:
     """Whether a shifted form equals the specification on the channels of `index`, proved at its thresholds.
 
-    Both functions rise with x, so they are equal everywhere iff they are equal at and just below each of the at most
-    255 values of x where the specified output changes.
+    Both functions rise with x, so they are equal everywhere iff they are equal at and just below each threshold and at
+    the ends of the range.
     """
+    at = thresholds(channels, clamp, rounding, index)
+    low, high = channels.low[index, None], channels.high[index, None]
+    x = np.clip(np.concatenate([at, at - 1, low, high], axis=1), low, high)
+    return bool((_specified(x, channels, clamp, rounding, index) == _computed(x, result, clamp, index)).all())
+
+
+def thresholds(channels: Channels, clamp: Clamp, rounding: Rounding, index: NDArray[Any]) -> Int64:
+    """Per channel of `index` the smallest accumulators in range that give low+1, low+2 … high (else one beyond)."""
     low, high = channels.low[index, None], channels.high[index, None]
     targets = np.arange(clamp.low + 1, clamp.high + 1)[None, :]
     begin = np.broadcast_to(low, (len(index), targets.shape[1])).copy()
@@ -120,16 +128,10 @@ def agrees(result: Requantization, channels: Channels, clamp: Clamp, rounding: R
     while (begin < end).any():
         middle = (begin + end) >> 1
         reached = _specified(middle, channels, clamp, rounding, index) >= targets
-        open_ = begin < end
-        end = np.where(open_ & reached, middle, end)
-        begin = np.where(open_ & ~reached, middle + 1, begin)
-    for x in (begin, begin - 1):
-        inside = (x >= low) & (x <= high)
-        same = _specified(x, channels, clamp, rounding, index) == _computed(x, result, clamp, index)
-        if not (same | ~inside).all():
-            return False
-    ends = np.stack([channels.low[index], channels.high[index]], axis=1)
-    return bool((_specified(ends, channels, clamp, rounding, index) == _computed(ends, result, clamp, index)).all())
+        is_open = begin < end
+        end = np.where(is_open & reached, middle, end)
+        begin = np.where(is_open & ~reached, middle + 1, begin)
+    return begin
 
 
 def _specified(x: Int64, channels: Channels, clamp: Clamp, rounding: Rounding, index: NDArray[Any]) -> Int64:
