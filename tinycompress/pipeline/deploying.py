@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinycompress.compress.task import Task
 from tinycompress.data import Dataset
 from tinycompress.errors import BudgetError, MismatchError, QualityError
 from tinycompress.execute.float_reference import run as run_float
@@ -16,6 +15,7 @@ from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.inputs import integer_inputs, real_inputs
 from tinycompress.ir.tensor import Array
+from tinycompress.pipeline.compressing import task_of
 from tinycompress.pipeline.measuring import TargetRun, reference_outputs, run_on_target
 from tinycompress.pipeline.reporting import build_report
 from tinycompress.pipeline.target import Target
@@ -75,8 +75,7 @@ def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
 
 def _accuracy(pipeline: Pipeline, dataset: Dataset, run: TargetRun | None) -> m.Accuracy:
     """The task's metric on the test split: float network, integer reference, and the target where it ran them."""
-    section = pipeline.config.task
-    task = Task.of(dataset, section.kind, section.loss, section.metric)
+    task = task_of(pipeline.config, dataset)
     test = dataset.test
     graph, output = pipeline.quantized, pipeline.quantized.outputs[0]
     count = pipeline.config.deploy.accuracy_samples or len(test)
@@ -88,11 +87,11 @@ def _accuracy(pipeline: Pipeline, dataset: Dataset, run: TargetRun | None) -> m.
     def score(values: Array) -> float:
         return task.score(dequantize_values(values, graph.tensors[output].quantization), test, real)
 
-    floating = pipeline.compressed
+    floating = pipeline.float_network
     return m.Accuracy(
         metric=task.metric_name,
         samples=len(test),
-        float=None if isinstance(floating, QuantGraph) else task.score(_float_outputs(floating, real), test, real),
+        float=None if floating is None else task.score(_float_outputs(floating, real), test, real),
         int8=score(reference_outputs(graph, integers)[output]),
         device=score(run.outputs[output]) if run is not None else None,
     )

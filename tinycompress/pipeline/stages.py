@@ -116,18 +116,39 @@ class Pipeline:
         return digest(self._import_key, relevant, self.dataset.sha256 if self.dataset else None)
 
     @functools.cached_property
-    def compressed(self) -> Graph | QuantGraph:
-        """The network after compression; the imported one when the recipe has no [compress]."""
-        from tinycompress.ir.store import load
-
-        if self.config.compress is None:
-            return self.imported
+    def _compress_folder(self) -> Path:
         from tinycompress.pipeline.compressing import compress_stage
 
         def make(folder: Path) -> None:
             compress_stage(self, folder, self.run.work("compress", self._compress_key))
 
-        return load(self.run.stage("compress", self._compress_key, make) / "graph")
+        return self.run.stage("compress", self._compress_key, make)
+
+    @functools.cached_property
+    def compressed(self) -> Graph | QuantGraph:
+        """The network after compression (integer after quantization-aware training), or the imported one."""
+        from tinycompress.ir.store import load
+
+        return self.imported if self.config.compress is None else load(self._compress_folder / "graph")
+
+    @functools.cached_property
+    def float_network(self) -> Graph | None:
+        """The float network that accuracy is compared with; None when the network came quantized."""
+        from tinycompress.ir.graph import QuantGraph
+        from tinycompress.ir.store import load
+
+        graph = self.imported if self.config.compress is None else load(self._compress_folder / "float")
+        return None if isinstance(graph, QuantGraph) else graph
+
+    @property
+    def compression(self) -> dict[str, Any]:
+        """What the compress stage wrote of itself, with its result in sentences as `lines`."""
+        import json
+
+        from tinycompress.pipeline.compressing import summary_lines
+
+        summary: dict[str, Any] = json.loads((self._compress_folder / "summary.json").read_text(encoding="utf-8"))
+        return {**summary, "lines": summary_lines(summary)}
 
     # -- quantize ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,118 @@
+"""The compress stage: the recipe's settings as a task, a budget and a compression recipe; its result in the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinycompress.compress.recipe import Recipe, parse_recipe
+from tinycompress.compress.result import CompressResult
+from tinycompress.compress.run import compress
+from tinycompress.compress.task import Budget, Task
+from tinycompress.config import Config, config_json
+from tinycompress.data import Dataset
+from tinycompress.errors import ConfigError
+from tinycompress.ir.graph import QuantGraph
+
+if TYPE_CHECKING:
+    from tinycompress.pipeline.stages import Pipeline
+
+
+def compress_stage(pipeline: Pipeline, folder: Path, work: Path) -> CompressResult:
+    """Compress the imported network into `folder`; checkpoints and finished stages stay in `work` until it is done.
+
+    ConfigError TC-C132 when the network is integer already, TC-C301 when there is no data.
+    """
+    config, graph, dataset = pipeline.config, pipeline.imported, pipeline.dataset
+    if isinstance(graph, QuantGraph):
+        raise ConfigError(
+            "TC-C132",
+            f"{graph.name} is quantized already and cannot be compressed",
+            fix="bring the float network, or leave out [compress]",
+        )
+    if dataset is None:
+        raise ConfigError("TC-C301", "compression needs data", fix="give --data, or [data] source in the recipe")
+    result = compress(
+        graph,
+        task_of(config, dataset),
+        budget_of(config),
+        recipe_of(config),
+        directory=work,
+        progress=pipeline.progress,
+        has_dsp=pipeline.board.has_dsp,
+        clock_hz=pipeline.board.clock_hz,
+    )
+    result.save(folder)
+    return result
+
+
+def task_of(config: Config, dataset: Dataset) -> Task:
+    """The task of the recipe on its data; loss and metric are names or ``pkg.mod:callable``."""
+    from tinycompress.data.sources import resolve
+
+    def named(name: str | None) -> Any:
+        return resolve(name) if name and ":" in name else name
+
+    section = config.task
+    return Task.of(dataset, section.kind, named(section.loss), named(section.metric))
+
+
+def budget_of(config: Config) -> Budget:
+    """The limits of the recipe."""
+    return Budget(**config.budget.model_dump())
+
+
+def recipe_of(config: Config) -> Recipe:
+    """The [compress] table, with the run's seed where it names none."""
+    return parse_recipe({"seed": config.seed, **(config.compress or {})})
+
+
+def with_compression(config: Config, budget: dict[str, Any], *, method: str | None, epochs: int | None) -> Config:
+    """`config` with a [compress] table (made when absent) and the given budgets, method and epochs in it."""
+    table: dict[str, Any] = dict(config.compress or {})
+    if method is not None:
+        table["prune"] = {**table.get("prune", {}), "method": method}
+    if epochs is not None:
+        table["train"] = {**table.get("train", {}), "epochs": epochs}
+    limits = config.budget.model_copy(update={k: v for k, v in budget.items() if v is not None})
+    return config.model_copy(update={"compress": table, "budget": limits})
+
+
+def full_config(config: Config) -> dict[str, Any]:
+    """Every setting with its value, the compression recipe's defaults included."""
+    return {**config_json(config), "compress": recipe_of(config).model_dump(mode="json")}
+
+
+def stage_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row of text per stage of a compression."""
+
+    def size(stage: dict[str, Any], name: str) -> str:
+        value = stage["resources"].get(name)
+        return "-" if value is None else f"{value:,.0f}"
+
+    return [
+        (
+            stage["name"],
+            f"{stage['score']:.4f}",
+            f"{stage['parameters']:,}",
+            size(stage, "ram_bytes"),
+            size(stage, "weights_bytes"),
+            size(stage, "macs"),
+            f"{stage['seconds']:.0f}",
+        )
+        for stage in summary["stages"]
+    ]
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """The result in sentences: accuracy, each budget with its use, notes."""
+    use = summary["resources"]
+    lines = [
+        f"test {summary['metric']} (n={summary['samples']}): float {summary['float']:.4f}, int8 {summary['int8']:.4f}",
+        *(
+            f"{name}: {use[name]:,.0f} of {limit:,.0f} ({use[name] / limit:.0%})"
+            for name, limit in summary["budget"].items()
+        ),
+        "widths: " + ", ".join(f"{group} {width}" for group, width in summary["widths"].items()),
+    ]
+    return [*lines, *(f"note: {note}" for note in summary["notes"])]
