@@ -4,10 +4,10 @@
 #include "port.h"
 
 static struct {
-    uint32_t used;     /* decoded bytes so far */
-    uint8_t left;      /* literal bytes until the next COBS code byte */
-    uint8_t code;      /* the last code byte; 0 before the first one */
-    bool is_overlong;  /* the frame does not fit: dropped up to its end */
+    uint32_t used;    /* decoded bytes so far */
+    uint8_t left;     /* literal bytes until the next COBS code byte */
+    uint8_t code;     /* the last code byte; 0 before the first one */
+    bool is_overlong; /* the frame does not fit: dropped up to its end */
     uint32_t good_count;
     uint32_t bad_count;
 } rx;

@@ -331,8 +331,7 @@ int main(void)
             tc_frame_payload(&refusal)[0] = TC_ERROR_BAD_FRAME;
             tc_frame_send(&refusal, TC_MSG_ERROR, 0u, 1u);
         }
-        if (is_baud_unproved &&
-            port_cycles() - baud_since > (uint64_t)port_clock_hz() / 1000u * TC_BAUD_REVERT_MS) {
+        if (is_baud_unproved && port_cycles() - baud_since > (uint64_t)port_clock_hz() / 1000u * TC_BAUD_REVERT_MS) {
             port_uart_set_baud(TC_BAUD_DEFAULT);
             is_baud_unproved = false;
         }

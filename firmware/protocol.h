@@ -4,7 +4,8 @@
  *
  * A frame is COBS(type u8, seq u8, payload, CRC-32 of all before it) followed by 0x00; integers are little endian. The
  * host sends requests, the target answers each one with the same seq and type | TC_REPLY. A repeated request (same
- * type and seq as the last one) is answered from the stored reply and not carried out again; HELLO is always carried out.
+ * type and seq as the last one) is answered from the stored reply and not carried out again; HELLO is always carried
+ * out.
  */
 #ifndef TC_PROTOCOL_H
 #define TC_PROTOCOL_H

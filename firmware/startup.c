@@ -20,10 +20,15 @@ void tc_reset(void) __attribute__((noreturn));
 
 /* Initial stack pointer, then the fifteen system vectors; peripheral interrupts are never enabled. */
 static const uintptr_t vectors[16] __attribute__((section(".tc_vectors"), used, aligned(512))) = {
-    (uintptr_t)tc_stack_end, (uintptr_t)tc_reset,       (uintptr_t)tc_fault_entry, (uintptr_t)tc_fault_entry,
-    (uintptr_t)tc_fault_entry, (uintptr_t)tc_fault_entry, (uintptr_t)tc_fault_entry, 0u,
-    0u,                      0u,                        0u,                        (uintptr_t)tc_fault_entry,
-    (uintptr_t)tc_fault_entry, 0u,                      (uintptr_t)tc_fault_entry, (uintptr_t)tc_fault_entry,
+    [0] = (uintptr_t)tc_stack_end,    [1] = (uintptr_t)tc_reset, [2] = (uintptr_t)tc_fault_entry, /* NMI */
+    [3] = (uintptr_t)tc_fault_entry,                                                              /* HardFault */
+    [4] = (uintptr_t)tc_fault_entry,                                                              /* MemManage */
+    [5] = (uintptr_t)tc_fault_entry,                                                              /* BusFault */
+    [6] = (uintptr_t)tc_fault_entry,                                                              /* UsageFault */
+    [11] = (uintptr_t)tc_fault_entry,                                                             /* SVCall */
+    [12] = (uintptr_t)tc_fault_entry,                                                             /* DebugMonitor */
+    [14] = (uintptr_t)tc_fault_entry,                                                             /* PendSV */
+    [15] = (uintptr_t)tc_fault_entry,                                                             /* SysTick */
 };
 
 void tc_reset(void)

@@ -11,8 +11,9 @@
 #define HSI_HZ 16000000u
 #define PLLCFGR_KEEP (1u << 29) /* reserved, reset value 1 */
 #define PLLCFGR_SRC_HSE (1u << 22)
-#define PLLCFGR_FACTORS(m, n, p, q) ((uint32_t)(m) | (uint32_t)(n) << 6 | ((uint32_t)(p) / 2u - 1u) << 16 | (uint32_t)(q) << 24)
-#define HSI_PLL_M 16 /* 1 MHz into the VCO, as from the crystal */
+#define PLLCFGR_FACTORS(m, n, p, q) \
+    ((uint32_t)(m) | (uint32_t)(n) << 6 | ((uint32_t)(p) / 2u - 1u) << 16 | (uint32_t)(q) << 24)
+#define HSI_PLL_M 16        /* 1 MHz into the VCO, as from the crystal */
 #define READY_POLLS 400000u /* at 16 MHz more than the 100 ms a crystal may take */
 #define SW_HSI 0u
 #define SW_PLL 2u
@@ -90,7 +91,7 @@ void f7_clock_init(void)
     const bool has_hse = start_hse();
 
     RCC_APB1ENR |= RCC_APB1ENR_PWREN;
-    (void)RCC_APB1ENR; /* the block is clocked two bus cycles after the write */
+    (void)RCC_APB1ENR;      /* the block is clocked two bus cycles after the write */
     PWR_CR1 |= PWR_CR1_VOS; /* scale 1 */
 
     if (!start_pll(has_hse) || !start_overdrive()) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Native block hook for Unicorn: counts executed Thumb instructions exactly, and notices code that a real core would not
- * run. Built for the host and loaded with ctypes; Python sets the exported variables before the first run.
+ * Native block hook for Unicorn: counts executed Thumb instructions exactly, and notices code that a real core would
+ * not run. Built for the host and loaded with ctypes; Python sets the exported variables before the first run.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -11,14 +11,14 @@
 enum { FLAG_FLOAT = 1, FLAG_DOUBLE = 2 };
 enum { TROUBLE_NONE = 0, TROUBLE_OUTSIDE = 1, TROUBLE_FPU_OFF = 2, TROUBLE_DOUBLE = 3 };
 
-EXPORT const uint8_t *tc_image;         /* a copy of the flash */
+EXPORT const uint8_t *tc_image; /* a copy of the flash */
 EXPORT uint32_t tc_image_bytes;
-EXPORT uint32_t tc_image_base;          /* and where the core sees it: two address ranges */
+EXPORT uint32_t tc_image_base; /* and where the core sees it: two address ranges */
 EXPORT uint32_t tc_image_alias;
 EXPORT uint32_t tc_is_fpu_on;
 EXPORT void (*tc_stop)(void *uc);
 EXPORT uint64_t tc_instructions;
-EXPORT uint32_t tc_trouble;             /* the first thing that went wrong, and where */
+EXPORT uint32_t tc_trouble; /* the first thing that went wrong, and where */
 EXPORT uint32_t tc_trouble_address;
 
 static struct {
