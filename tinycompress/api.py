@@ -11,6 +11,7 @@ from tinycompress.config import Config, ModelSection, load_config
 from tinycompress.errors import ConfigError
 from tinycompress.ir.graph import Graph, Preprocess, QuantGraph, Rounding
 from tinycompress.plan import Plan
+from tinycompress.plan.planner import Schedule
 from tinycompress.report.model import Report
 
 if TYPE_CHECKING:
@@ -48,12 +49,17 @@ def load(
 
 
 def analyze(
-    graph: QuantGraph, target: Board | str, *, ram_bytes: int | None = None, flash_bytes: int | None = None
+    graph: QuantGraph,
+    target: Board | str,
+    *,
+    ram_bytes: int | None = None,
+    flash_bytes: int | None = None,
+    schedule: Schedule = "auto",
 ) -> Analysis:
     """Exact RAM and weights of `graph` on a board, layer by layer, and whether it fits."""
     from tinycompress.pipeline.analysis import analyze as analyze_graph
 
-    return analyze_graph(graph, _board(target), ram_bytes=ram_bytes, flash_bytes=flash_bytes)
+    return analyze_graph(graph, _board(target), ram_bytes=ram_bytes, flash_bytes=flash_bytes, schedule=schedule)
 
 
 def quantize(
@@ -78,12 +84,17 @@ def quantize(
 
 
 def plan(
-    graph: QuantGraph, target: Board | str, *, ram_bytes: int | None = None, flash_bytes: int | None = None
+    graph: QuantGraph,
+    target: Board | str,
+    *,
+    ram_bytes: int | None = None,
+    flash_bytes: int | None = None,
+    schedule: Schedule = "auto",
 ) -> Plan:
-    """The checked plan of `graph` on a board: a kernel per layer, an offset per buffer. BudgetError when it does not fit."""
+    """The checked plan of `graph` on a board (`pipeline.planning.plan_for`); BudgetError when it does not fit."""
     from tinycompress.pipeline.planning import plan_for
 
-    return plan_for(graph, _board(target), ram_bytes, flash_bytes)
+    return plan_for(graph, _board(target), ram_bytes, flash_bytes, schedule=schedule)
 
 
 def deploy(

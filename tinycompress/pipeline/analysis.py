@@ -12,6 +12,7 @@ from tinycompress.pipeline.planning import plan_for
 from tinycompress.pipeline.quantizing import RANDOM
 from tinycompress.pipeline.reporting import layer_reports, model_report
 from tinycompress.plan import Plan, plan
+from tinycompress.plan.planner import Schedule
 from tinycompress.report.model import Layer, Model
 from tinycompress.units import format_bytes, format_count
 
@@ -70,12 +71,17 @@ def calibrated(config: Config) -> Config:
 
 
 def analyze(
-    graph: QuantGraph, board: Board, *, ram_bytes: int | None = None, flash_bytes: int | None = None
+    graph: QuantGraph,
+    board: Board,
+    *,
+    ram_bytes: int | None = None,
+    flash_bytes: int | None = None,
+    schedule: Schedule = "auto",
 ) -> Analysis:
     """Plan within the budgets (default: all the board has); where that fails, plan without and say what is exceeded."""
     verdict = None
     try:
-        chosen = plan_for(graph, board, ram_bytes, flash_bytes)
+        chosen = plan_for(graph, board, ram_bytes, flash_bytes, schedule=schedule)
     except BudgetError as error:
         verdict = f"{error.what} ({error.where})" if error.where else error.what
         chosen = plan(graph, has_dsp=board.has_dsp)

@@ -187,14 +187,14 @@ class Pipeline:
         from tinycompress.pipeline.planning import plan_for
 
         self.progress("plan", f"{self.quantized.name} for {self.board.id}")
-        return plan_for(self.quantized, self.board, *self.limits)
+        return plan_for(self.quantized, self.board, *self.limits, schedule=self.config.plan.schedule)
 
     def analyze(self) -> Analysis:
         """What the network needs on the board, and whether it fits."""
         from tinycompress.pipeline.analysis import analyze
 
         ram, flash = self.limits
-        return analyze(self.quantized, self.board, ram_bytes=ram, flash_bytes=flash)
+        return analyze(self.quantized, self.board, ram_bytes=ram, flash_bytes=flash, schedule=self.config.plan.schedule)
 
     @functools.cached_property
     def program(self) -> Program:
