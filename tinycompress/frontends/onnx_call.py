@@ -85,6 +85,10 @@ class Call:
         found = self.data(position)
         return None if found is None else found.astype(np.float32)
 
+    def weights(self, position: int = 1) -> Array:
+        """A constant operand that must be there, as float32."""
+        return self.constant(position).astype(np.float32)
+
     def scalar(self, position: int, default: float | None = None) -> float | None:
         """A constant operand of one element."""
         found = self.data(position)

@@ -18,7 +18,7 @@ from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import quantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
-from tinycompress.ir.verify import to_quant_graph
+from tinycompress.ir.verify import to_quant_graph, verify
 from tinycompress.quantize.constants import (
     WEIGHTED,
     WeightedOp,
@@ -47,7 +47,7 @@ def integer_graph(
     integer_inputs: Mapping[str, str],
 ) -> QuantGraph:
     """The integer graph; UnsupportedOpError TC-M305 names every operator whose constants or results have no scale."""
-    fused = _fused(graph, activations)
+    fused = _fused(verify(graph), activations)
     known = _spread(fused, dict(activations))
     typed = _typed(fused, known, integer_inputs)
     return to_quant_graph(_Integers(cut_float_edges(typed), operands).graph())

@@ -45,8 +45,9 @@ def import_onnx(data: bytes, name: str, where: str = "<bytes>", directory: Path 
     """As `load_onnx`, from bytes; `name` becomes the graph's name, `where` is used in messages."""
     limits.check_file_bytes(len(data), where)
     try:
-        importer = _Importer(parse(data, where, directory), safe_name(name, "model"), where)
-        graph = importer.graph()
+        # Values that overflow become infinite and are then refused with the tensor's name.
+        with np.errstate(all="ignore"):
+            graph = _Importer(parse(data, where, directory), safe_name(name, "model"), where).graph()
     except PARSER_ERRORS as error:
         raise ModelError(
             "TC-M301",

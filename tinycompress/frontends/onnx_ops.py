@@ -79,8 +79,7 @@ def _power(b: ChannelsFirstBuilder, call: Call) -> Result:
 
 
 def _prelu(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x, alpha = call.value(), call.real(1)
-    assert alpha is not None
+    x, alpha = call.value(), call.weights()
     per_channel = alpha.size == 1 or (alpha.size == x.shape[0] and alpha.shape[-len(x.shape) :][:1] == x.shape[:1])
     if not per_channel:
         raise refused(f"slopes of shape {list(alpha.shape)}", "use one slope, or one per channel")
@@ -113,9 +112,9 @@ def _squeezed(operand: Value | np.ndarray) -> Value | np.ndarray:
 
 
 def _divide(b: ChannelsFirstBuilder, call: Call) -> Result:
-    divisor = call.real(1)
-    if divisor is None or not np.all(divisor):
-        raise refused("division by zero or by nothing")
+    divisor = call.weights()
+    if not np.all(divisor):
+        raise refused("division by zero")
     return b.binary(o.Mul, call.value(), _squeezed(np.float32(1.0) / divisor))
 
 

@@ -129,6 +129,8 @@ def _quantized_constant(call: Call, values: Array) -> Array:
     zero = np.zeros(scale.shape, np.uint8) if zero is None else zero
     if zero.dtype not in _OFFSETS:
         raise refused(f"constants quantized to {zero.dtype} are not supported", "quantize to int8 or uint8")
+    if not np.all(np.isfinite(values)) or not np.all(np.isfinite(scale)) or np.any(scale <= 0):
+        raise ModelError("TC-M305", "quantizes values or with scales that are not finite")
     axis = int(call.node.get("axis", 1))
     limits = np.iinfo(zero.dtype)
     # ONNX rounds half to even.

@@ -52,10 +52,9 @@ def _positive(what: str, values: o.Pair) -> o.Pair:
 
 
 def _convolution(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x, weights = call.value(), call.real(1)
+    x, weights = call.value(), call.weights()
     rank = len(x.shape)
     size = spatial(x)
-    assert weights is not None
     groups = int(call.node.get("group", 1))
     if weights.ndim != rank + 1 or groups < 1 or weights.shape[1] * groups != x.shape[0] or weights.shape[0] % groups:
         raise ModelError("TC-M306", f"weights {list(weights.shape)} with {groups} groups do not fit {[1, *x.shape]}")
@@ -68,10 +67,9 @@ def _convolution(b: ChannelsFirstBuilder, call: Call) -> Result:
 
 
 def _transposed(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x, weights = call.value(), call.real(1)
+    x, weights = call.value(), call.weights()
     rank = len(x.shape)
     size = spatial(x)
-    assert weights is not None
     if call.node.get("group", 1) != 1 or set(call.node.get("dilations") or [1]) != {1}:
         raise refused("transposed convolution with groups or dilation", "use one group and dilation 1")
     if weights.ndim != rank + 1 or weights.shape[0] != x.shape[0]:
@@ -99,8 +97,7 @@ def _transposed(b: ChannelsFirstBuilder, call: Call) -> Result:
 
 
 def _gemm(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x, weights = call.value(), call.real(1)
-    assert weights is not None
+    x, weights = call.value(), call.weights()
     if call.node.get("transA", 0):
         raise refused("Gemm with a transposed activation")
     if weights.ndim != 2 or len(x.shape) != 1:
@@ -125,8 +122,7 @@ def _fitting(weights: Array, x: Value) -> Array:
 
 
 def _matmul(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x, weights = call.value(), call.real(1)
-    assert weights is not None
+    x, weights = call.value(), call.weights()
     if weights.ndim != 2:
         raise refused(f"a product with a constant of shape {list(weights.shape)}", "use weights of shape [in, out]")
     return b.linear(x, _fitting(weights.T, x), None)
@@ -136,8 +132,7 @@ def _batch_norm(b: ChannelsFirstBuilder, call: Call) -> Result:
     x = call.value()
     if call.node.get("training_mode", 0) or call.node.get("spatial", 1) != 1 or len(call.node.outputs) > 1:
         raise refused("batch norm that trains, or that is not per channel", "export the model in evaluation mode")
-    named = [call.real(i) for i in (1, 2, 3, 4)]
-    gamma, beta, mean, variance = (np.zeros(0, np.float32) if a is None else a for a in named)
+    gamma, beta, mean, variance = (call.weights(i) for i in (1, 2, 3, 4))
     if any(a.shape != (x.shape[0],) for a in (gamma, beta, mean, variance)):
         raise ModelError("TC-M306", f"statistics do not fit {x.shape[0]} channels")
     return b.batch_norm(x, gamma, beta, mean, variance, float(call.node.get("epsilon", 1e-5)))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import numpy as np
+
 from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.frontends import limits
 from tinycompress.frontends.cut import cut_float_edges, has_integer_core
@@ -38,7 +40,9 @@ def import_tflite(data: bytes, name: str, where: str = "<bytes>") -> Graph | Qua
     """As `load_tflite`, from bytes; `name` becomes the graph's name, `where` is used in messages."""
     limits.check_file_bytes(len(data), where)
     try:
-        graph = _convert(parse(data, where), safe_name(name, "model"), where)
+        # Values that overflow become infinite and are then refused with the tensor's name.
+        with np.errstate(all="ignore"):
+            graph = _convert(parse(data, where), safe_name(name, "model"), where)
     except PARSER_ERRORS as error:
         raise ModelError(
             "TC-M201",
