@@ -20,6 +20,8 @@ from tinycompress.compress.prune.gates import keep_probability, stack_rows, stan
 
 THETA_RANGE = (-6.0, 5.0)
 LARGEST_ALPHA = 0.993
+RESOURCE_STEPS = 5
+"""Steps between two evaluations of the cost model; in between it is continued to first order."""
 LOW = 0.05
 """A channel with a lower keep probability at two epoch ends is cut."""
 
@@ -93,6 +95,7 @@ class SoftWidths:
         self.taken = 0
         self.first_use: dict[str, float] = {}
         self.trace = Trace()
+        self._local: dict[str, tuple[float, list[float], list[float]]] | None = None
         self._alpha: Tensor | None = None
         self._mask: Tensor | None = None
         self._kept: Tensor | None = None
@@ -164,17 +167,12 @@ class SoftWidths:
         """Moves every θ by its value (what the loss would lose) against its price (what the budgets ask)."""
         assert self._alpha is not None
         assert self._alpha.grad is not None
-        alpha = self._alpha.detach().cpu().requires_grad_(True)
-        counts = {g: alpha[i] * n for i, (g, n) in enumerate(self.sizes.items())}
-        if not self.first_use:
-            use = soft_excess(self.model, counts, dict.fromkeys(self.budget, 1.0), 0.0)
-            self.first_use = {n: float(u.detach()) + 1.0 for n, u in use.items()}
-        excess = soft_excess(self.model, counts, self.limits(progress), self.settings.smoothing)
-        slopes: dict[str, Tensor] = {}
-        for name, value in excess.items():
-            (slope,) = torch.autograd.grad(value, alpha, retain_graph=True, allow_unused=True)
-            slopes[name] = torch.zeros_like(alpha) if slope is None else slope
-        over = {n: float(v.detach()) for n, v in excess.items()}
+        alpha = self._alpha.detach().cpu()
+        if self._local is None or self.taken % RESOURCE_STEPS == 0:
+            self._local = self._linearised(alpha, progress)
+        slopes = {n: torch.tensor(slope) for n, (_, slope, _) in self._local.items()}
+        over = {n: at + float(slopes[n] @ (alpha - torch.tensor(there)))
+                for n, (at, _, there) in self._local.items()}  # fmt: skip
         worth = self._alpha.grad.detach().cpu()
         if self.settings.ratio_step:
             self._ratio_step(-worth, slopes, over)
@@ -183,6 +181,20 @@ class SoftWidths:
         self.taken += 1
         self.trace.excess = over
         self.trace.alpha = self.alpha()
+
+    def _linearised(self, alpha: Tensor, progress: float) -> dict[str, tuple[float, list[float], list[float]]]:
+        """Per resource: relative excess at `alpha`, its slope there, and alpha itself."""
+        leaf = alpha.clone().requires_grad_(True)
+        counts = {g: leaf[i] * n for i, (g, n) in enumerate(self.sizes.items())}
+        if not self.first_use:
+            use = soft_excess(self.model, counts, dict.fromkeys(self.budget, 1.0), 0.0)
+            self.first_use = {n: float(u.detach()) + 1.0 for n, u in use.items()}
+        found = {}
+        for name, value in soft_excess(self.model, counts, self.limits(progress), self.settings.smoothing).items():
+            (slope,) = torch.autograd.grad(value, leaf, retain_graph=True, allow_unused=True)
+            slope = torch.zeros_like(leaf) if slope is None else slope
+            found[name] = (float(value.detach()), slope.tolist(), alpha.tolist())
+        return found
 
     def _ratio_step(self, worth: Tensor, slopes: Mapping[str, Tensor], over: Mapping[str, float]) -> None:
         setting = self.settings
@@ -242,7 +254,7 @@ class SoftWidths:
         self.theta, self.sizes, self.model = theta, dict(sizes), model
         self.value = {g: v for g, v in self.value.items() if g in sizes}
         self.moments = {g: m for g, m in self.moments.items() if g in sizes}
-        self._alpha = self._mask = self._kept = None
+        self._alpha = self._mask = self._kept = self._local = None
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -252,6 +264,7 @@ class SoftWidths:
         return {
             "theta": dict(self.theta), "value": dict(self.value), "price": dict(self.price), "moments": moments,
             "taken": self.taken, "first_use": dict(self.first_use),
+            "local": None if self._local is None else {n: list(v) for n, v in self._local.items()},
         }  # fmt: skip
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -260,6 +273,8 @@ class SoftWidths:
         self.price, self.first_use = dict(state["price"]), dict(state["first_use"])
         self.moments = {g: (m[0], m[1]) for g, m in state["moments"].items()}
         self.taken = int(state["taken"])
+        local = state["local"]
+        self._local = None if local is None else {n: (v[0], v[1], v[2]) for n, v in local.items()}
 
 
 def failures(
