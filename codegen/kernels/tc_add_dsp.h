@@ -2,8 +2,8 @@
  *
  * Add and Sub of two int8 tensors of one shape on Armv7E-M, by tables: an operand rescaled to the common scale is a
  * function of one byte, so each operand has a table of 256 words, indexed by the byte as unsigned. In TFLite's scheme
- * one operand's multiplier is usually exactly 1/2; it then needs no table: its term is the byte times 2^19 (times 4 in a
- * shifted form, see tc_requantize_dsp.h), its zero point folded into the other's table.
+ * one operand's multiplier is usually exactly 1/2; it then needs no table: its term is the byte times 2^19 (times 4 in
+ * a shifted form, see tc_requantize_dsp.h), its zero point folded into the other's table.
  */
 #ifndef TC_ADD_DSP_H
 #define TC_ADD_DSP_H

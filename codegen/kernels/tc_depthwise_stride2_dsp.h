@@ -4,7 +4,8 @@
  * [input_width][channels], output rows [output_width][channels]; channels >= 4.
  *
  * Five input rows r0..r4 make two output rows, which share r2. For 4 channels at a time each pair of columns a, b
- * becomes 24 words: per channel the lanes (r0, r1) and (r3, r4) of a, then those of b, then (r2 of a, r2 of b) and a gap.
+ * becomes 24 words: per channel the lanes (r0, r1) and (r3, r4) of a, then those of b, then (r2 of a, r2 of b) and a
+ * gap.
  */
 #ifndef TC_DEPTHWISE_STRIDE2_DSP_H
 #define TC_DEPTHWISE_STRIDE2_DSP_H
@@ -263,7 +264,8 @@ TC_INLINE void tc_depthwise3x3_stride2_s8_dsp(const tc_depthwise3x3_stride2_s8_d
     for (int32_t y = 0; y < n_rows; y += 2) {
         const int32_t is_pair = y + 1 < n_rows;
         const int8_t *const *rows_at = in_rows + 2 * y;
-        const int8_t *const rows[5] = {rows_at[0], rows_at[1], rows_at[2], rows_at[2 + is_pair], rows_at[2 + 2 * is_pair]};
+        const int8_t *const rows[5] = {rows_at[0], rows_at[1], rows_at[2], rows_at[2 + is_pair],
+                                       rows_at[2 + 2 * is_pair]};
         const int32_t delta = (int32_t)(out_rows[y + is_pair] - out_rows[y]);
         const int32_t *stream = p->stream;
         for (int32_t c = 0; c < p->channels; c += 4) {

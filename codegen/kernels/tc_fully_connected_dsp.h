@@ -6,9 +6,9 @@
  * The stream holds, for each 4 outputs a..d, padded with zeros:
  *   16-bit weights (tc_fully_connected_s8_dsp): biases of a b c d; per 8 inputs the lanes (0, 2) (1, 3) (4, 6) (5, 7)
  *     of a, of b, of c, of d; 4 multipliers; 4 addends.
- *   packed weights (tc_fully_connected_packed_s8_dsp): two outputs share a lane as 256 * a + b. 256 * bias(a) + bias(b),
- *     bias(b), the same of c and d; per 4 input lanes one word of a with b and one of c with d; then as above. The sum
- *     over the lanes is 256 * A + B; the low bytes alone give B; A is what is left.
+ *   packed weights (tc_fully_connected_packed_s8_dsp): two outputs share a lane as 256 * a + b. 256 * bias(a) +
+ * bias(b), bias(b), the same of c and d; per 4 input lanes one word of a with b and one of c with d; then as above. The
+ * sum over the lanes is 256 * A + B; the low bytes alone give B; A is what is left.
  */
 #ifndef TC_FULLY_CONNECTED_DSP_H
 #define TC_FULLY_CONNECTED_DSP_H
@@ -245,9 +245,8 @@ TC_INLINE void tc_fully_connected_s8_dsp(const tc_fully_connected_s8_dsp_params 
 }
 
 /* Rows and scratch as for tc_fully_connected_s8_dsp; form 0 only. */
-TC_INLINE void tc_fully_connected_packed_s8_dsp(const tc_fully_connected_s8_dsp_params *p,
-                                                const int8_t *const *in_rows, int8_t *const *out_rows, int32_t n_rows,
-                                                void *scratch)
+TC_INLINE void tc_fully_connected_packed_s8_dsp(const tc_fully_connected_s8_dsp_params *p, const int8_t *const *in_rows,
+                                                int8_t *const *out_rows, int32_t n_rows, void *scratch)
 {
     tc_fc_rows(p, 1, in_rows, out_rows, n_rows, scratch);
 }

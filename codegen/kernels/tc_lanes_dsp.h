@@ -27,6 +27,14 @@
 #define TC_ASSEMBLY_CLOBBERS "r0", "r1", "r2", "r3", "r12", "lr", "cc", "memory"
 #define TC_UNREAD __attribute__((unused))
 
+/* Before a loop: unroll it, up to `count` times. */
+#define TC_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define TC_UNROLL(count) TC_PRAGMA(clang loop unroll_count(count))
+#else
+#define TC_UNROLL(count) TC_PRAGMA(GCC unroll count)
+#endif
+
 /* Four bytes at any address, first byte lowest. */
 TC_INLINE uint32_t tc_load32(const int8_t *p)
 {

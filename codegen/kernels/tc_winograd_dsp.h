@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT-0
  *
- * Conv2D 3x3 with stride 1, int8, by Winograd's F(4x4, 3x3) in integers, on Armv7E-M: 36 products of channels instead of
- * 144 for 4x4 outputs. Shapes: input rows [input_width][input_channels], output rows [output_width][output_channels];
- * 4 output rows at a time, 8 columns (two tiles) of them at once.
+ * Conv2D 3x3 with stride 1, int8, by Winograd's F(4x4, 3x3) in integers, on Armv7E-M: 36 products of channels instead
+ * of 144 for 4x4 outputs. Shapes: input rows [input_width][input_channels], output rows
+ * [output_width][output_channels]; 4 output rows at a time, 8 columns (two tiles) of them at once.
  *
- * Input transform: V = B d B' on x + 128 (unsigned), two channels per word as high * 65536 + low, so that plain additions
- * with shifts act on both. LIFT makes every low part non-negative before the lanes are read apart; its effect is
- * removed by the initial values of the sums.
- * Weights: U = G g G' with the rows of G scaled to integers. Sums: one product of matrices per position. Output transform:
- * Z = A' M A = 9 * 2^k * y exactly, where k is 6 5 4 4 / 5 4 3 3 / 4 3 2 2 / 4 3 2 2 over the tile. The 9 is in the
- * multiplier, the 2^k in the shift of the requantization; the packer proves the bytes at every threshold.
+ * Input transform: V = B d B' on x + 128 (unsigned), two channels per word as high * 65536 + low, so that plain
+ * additions with shifts act on both. LIFT makes every low part non-negative before the lanes are read apart; its effect
+ * is removed by the initial values of the sums. Weights: U = G g G' with the rows of G scaled to integers. Sums: one
+ * product of matrices per position. Output transform: Z = A' M A = 9 * 2^k * y exactly, where k is 6 5 4 4 / 5 4 3 3 /
+ * 4 3 2 2 / 4 3 2 2 over the tile. The 9 is in the multiplier, the 2^k in the shift of the requantization; the packer
+ * proves the bytes at every threshold.
  *
  * Stream, per pair of output channels: 36 positions, column by column of the tile, of initial sums o o o+1 o+1 and
  * weights as in tc_gemm_dsp.h; then for each of the two channels multiplier, addends for k = 6 to 2, sign mask, gap.
@@ -21,8 +21,8 @@
 
 typedef struct {
     int32_t input_width;
-    int32_t input_channels; /* a multiple of 4, at most 64 */
-    int32_t output_width;   /* >= 8 */
+    int32_t input_channels;  /* a multiple of 4, at most 64 */
+    int32_t output_width;    /* >= 8 */
     int32_t output_channels; /* even */
     int32_t pad_left;
     int32_t input_zero_point;

@@ -23,7 +23,8 @@ CORE_HEADERS = ("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h", "tc_gemm_d
 class Window:
     """How a convolution's window is gathered: `rows` runs of `run` values, and the core's walk over them.
 
-    Runs are padded to 4 values each, or joined without gaps (`is_dense`) where that saves groups of 4.
+    Runs are padded to 4 values each; where that saves groups of 4 (`is_dense`), what they have over whole groups is
+    joined at the end instead.
     """
 
     run: int
@@ -32,16 +33,17 @@ class Window:
     depth: gemm.Depth
 
     @property
-    def byte_buffer(self) -> int:
-        """Bytes of the staging buffer for one window (dense) or one of its rows."""
-        return -(-(self.run * (self.rows if self.is_dense else 1)) // 4) * 4
+    def staging_bytes(self) -> int:
+        """Bytes of one row of the window and of what the rows have over whole groups, each padded to 4."""
+        joined = self.rows * (self.run % 4) if self.is_dense else 0
+        return -(-self.run // 4) * 4 + -(-joined // 4) * 4
 
 
 def window_of(weights: Tensor) -> Window:
     """The window of OHWI weights."""
     _, height, width, channels = weights.shape
     run = width * channels
-    padded, joined = height * -(-run // 4), -(-height * run // 4)
+    padded, joined = height * -(-run // 4), height * (run // 4) + -(-height * (run % 4) // 4)
     return Window(run, height, joined < padded, gemm.depth_for(min(joined, padded)))
 
 
@@ -49,8 +51,11 @@ def weight_rows(weights: Tensor, window: Window) -> Array:
     """OHWI weights as `(outputs, K)` in the order in which the window is gathered."""
     rows = weights.constant.reshape(weights.shape[0], window.rows, window.run)
     if not window.is_dense:
-        rows = np.pad(rows, ((0, 0), (0, 0), (0, -window.run % 4)))
-    return rows.reshape(weights.shape[0], -1)
+        return np.pad(rows, ((0, 0), (0, 0), (0, -window.run % 4))).reshape(len(rows), -1)
+    whole = window.run - window.run % 4
+    return np.concatenate(
+        [rows[:, :, :whole].reshape(len(rows), -1), rows[:, :, whole:].reshape(len(rows), -1)], axis=1
+    )
 
 
 def rounding_of(graph: Graph) -> Rounding:
@@ -82,7 +87,7 @@ def supports(op: Conv2D, graph: Graph) -> bool:
 def scratch_bytes(op: Conv2D, graph: Graph, rows: int) -> int:
     """Lanes of two pixels, 4 bytes for an odd last channel, and the staging bytes of a window."""
     window = window_of(graph.tensors[op.weights])
-    return -(-(16 * window.depth.groups + 4 + window.byte_buffer) // 8) * 8
+    return -(-(16 * window.depth.groups + 4 + window.staging_bytes) // 8) * 8
 
 
 def rows_per_step(op: Any, graph: Graph) -> int:
