@@ -1,30 +1,24 @@
-"""A plan as template contexts: names, inputs and outputs, arena table, arrays."""
+"""A plan as template contexts: names, arena table, tensors, program, arrays."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-
-import numpy as np
 
 from tinycompress.emit.arrays import initialiser, integer, wrapped
 from tinycompress.emit.contexts import (
     ArrayContext,
-    IoContext,
     ModelContext,
     ProgramLine,
-    QuantizerContext,
     ScratchContext,
-    StateContext,
     TensorContext,
     WeightsContext,
 )
-from tinycompress.emit.describe import input_notes, operator_text, shape_text, tensor_text
+from tinycompress.emit.describe import operator_text, shape_text
+from tinycompress.emit.interface import inputs_and_outputs, quantizers, states
 from tinycompress.emit.layers import LayerWriter, Naming
 from tinycompress.emit.names import Names, comment_text, prefix_for
-from tinycompress.errors import UnsupportedOpError
-from tinycompress.ir.fixedpoint import integer_range
-from tinycompress.ir.graph import GraphInput, Rounding
-from tinycompress.ir.tensor import Tensor
+from tinycompress.ir.graph import Rounding
 from tinycompress.plan.model import ARENA_ALIGN, LayerPlan, Plan
 
 _RESERVED = (
@@ -47,7 +41,10 @@ def name_library(plan: Plan, prefix: str | None = None) -> Naming:
         for array in layer.packed.arrays:
             arrays[layer.index, array.field] = f"{prefix}_{files.fresh(f'{stem}_{array.field}')}"
     stems = {name: files.fresh(name) for name in plan.placements}
-    scattered = [n for n, p in plan.placements.items() if not p.is_contiguous]
+    tables: dict[tuple[int, ...], str] = {}
+    for name, placement in plan.placements.items():
+        if not placement.is_contiguous and placement.offsets not in tables:
+            tables[placement.offsets] = f"{prefix}_{files.fresh(f'{stems[name]}_words')}"
     fills = {fill: f"{'n' if fill < 0 else ''}{abs(fill)}" for fill, _ in plan.padding_rows}
     members = Names()
     scratch = Names()
@@ -57,7 +54,7 @@ def name_library(plan: Plan, prefix: str | None = None) -> Naming:
         functions=functions,
         params=params,
         arrays=arrays,
-        tables={n: f"{prefix}_{files.fresh(f'{stems[n]}_words')}" for n in scattered},
+        tables={n: tables[p.offsets] for n, p in plan.placements.items() if p.offsets in tables},
         states={s.read: members.fresh(s.read) for s in plan.graph.states},
         padding={fill: f"{prefix}_{files.fresh(f'padding_{text}')}" for fill, text in fills.items()},
         scratch={
@@ -72,12 +69,12 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
     """Everything the header and the schedule say. `headers` is the text of the kernel headers by file name."""
     writer = LayerWriter(plan, naming, headers)
     layers = tuple(writer.context(layer) for layer in plan.layers)
-    inputs, outputs = _ios(plan, naming)
+    inputs, outputs = inputs_and_outputs(plan)
     peak = plan.layers[plan.peak_layer] if plan.layers else None
     used = {r.tensor for layer in layers for r in (*layer.reads, *layer.writes)}
     used |= {naming.tensors[state.write] for state in plan.graph.states}
     tensors = tuple(_tensor(plan, naming, n) for n in plan.placements if naming.tensors[n] in used)
-    program = () if plan.schedule == "layers" else _program(plan)
+    program = _program(plan) if plan.is_interleaved else ()
     return ModelContext(
         prefix=naming.prefix,
         macro=naming.macro,
@@ -89,16 +86,16 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         state_bytes=plan.state_bytes,
         inputs=inputs,
         outputs=outputs,
-        states=_states(plan, naming),
+        states=states(plan, naming),
         state_argument=f"{naming.prefix}_state *state, " if plan.graph.states else "",
-        quantizers=tuple(_quantizers(plan, inputs)),
+        quantizers=tuple(quantizers(plan, inputs)),
         has_run=len(inputs) == len(outputs) == 1 and not plan.graph.states,
         is_single_rounding=plan.graph.rounding is Rounding.SINGLE,
         headers=tuple(sorted({"tc_rows.h", "tc_quantize.h", *(layer.kernel.header for layer in plan.layers)})),
         bound_note=_bound_note(plan),
         arena_table=_arena_table(plan, naming),
         tensors=tensors,
-        tables=tuple(t for t in tensors if t.table),
+        tables=tuple({t.table: t for t in reversed(tensors) if t.table}.values())[::-1],
         scratch=tuple(
             ScratchContext(naming.scratch[layer.index], *_work_memory(layer))
             for layer in plan.layers
@@ -197,119 +194,20 @@ def _overwritten(plan: Plan) -> dict[str, str]:
     return found
 
 
-def _ios(plan: Plan, naming: Naming) -> tuple[tuple[IoContext, ...], tuple[IoContext, ...]]:
-    inputs, outputs = Names(), Names()
-    graph = plan.graph
-    made_inputs = tuple(
-        _io(plan, i.tensor, inputs.fresh(i.tensor), "INPUT", len(graph.inputs) == 1, input_notes(i))
-        for i in graph.inputs
-    )
-    made_outputs = tuple(
-        _io(plan, name, outputs.fresh(name), "OUTPUT", len(graph.outputs) == 1, ()) for name in graph.outputs
-    )
-    return made_inputs, made_outputs
-
-
-def _io(plan: Plan, name: str, member: str, kind: str, is_only: bool, notes: tuple[str, ...]) -> IoContext:
-    tensor = plan.graph.tensors[name]
-    q = tensor.qparams
-    return IoContext(
-        member=member,
-        macros=(f"{kind}_{member.upper()}", kind) if is_only else (f"{kind}_{member.upper()}",),
-        c_type=tensor.dtype.c_type,
-        elements=tensor.elements,
-        bytes=tensor.bytes,
-        offset=plan.placements[name].offsets[0],
-        source=tensor.source or name,
-        description=tensor_text(tensor),
-        notes=notes if q else (),
-        scale=_float(q.tensor_scale) if q else None,
-        zero_point=q.tensor_zero_point if q else None,
-    )
-
-
-def _float(value: float) -> str:
-    """A C float constant that reads back as the same float32."""
-    text = f"{float(np.float32(value)):.9g}"
-    return f"{text}f" if any(c in text for c in ".en") else f"{text}.0f"
-
-
-def _states(plan: Plan, naming: Naming) -> tuple[StateContext, ...]:
-    states = []
-    for state in plan.graph.states:
-        tensor = plan.graph.tensors[state.read]
-        written = plan.placements[state.write]
-        if written.in_state or state.write in naming.tables:
-            raise UnsupportedOpError(
-                "TC-M504", f"state {state.read!r} keeps {state.write!r}, which is itself state", where=plan.graph.name
-            )
-        initial = str(tensor.quantization.tensor_zero_point if tensor.qparams else 0)
-        if state.initial is not None:
-            initial = f"{naming.prefix}_{naming.states[state.read]}_initial[i]"
-        states.append(
-            StateContext(
-                member=naming.states[state.read],
-                c_type=tensor.dtype.c_type,
-                elements=tensor.elements,
-                description=tensor_text(tensor),
-                initial=initial,
-                write_at=f"{naming.tensors[state.write]}.offset",
-            )
-        )
-    return tuple(states)
-
-
-def _quantizers(plan: Plan, inputs: tuple[IoContext, ...]) -> list[QuantizerContext]:
-    found = []
-    for item, io in zip(plan.graph.inputs, inputs, strict=True):
-        tensor = plan.graph.tensors[item.tensor]
-        if tensor.qparams is not None and tensor.dtype.itemsize <= 2:
-            function = "quantize_input" if len(inputs) == 1 else f"quantize_{io.member}"
-            found.append(_quantizer(item, tensor, function))
-    return found
-
-
-def _quantizer(item: GraphInput, tensor: Tensor, function: str) -> QuantizerContext:
-    p = item.preprocess
-    channels = tensor.shape[-1] if tensor.shape else 1
-    outer = tensor.elements // channels
-    channels_first = len(tensor.shape) > 1 and len(item.source_layout) > 1 and item.source_layout[0] == "C"
-    low, high = integer_range(tensor.dtype)
-    per_channel = len(p.mean) > 1 or len(p.std) > 1
-    mean, std = (v * channels if per_channel and len(v) == 1 else v for v in (p.mean, p.std))
-    layout = f" ({item.source_layout})" if item.source_layout else ""
-    return QuantizerContext(
-        function=function,
-        comment=f"The user's {tensor.elements} values{layout} as input {item.tensor!r}, preprocessing included.",
-        c_type=tensor.dtype.c_type,
-        outer=outer,
-        channels=channels,
-        source_index=f"c * {outer} + i" if channels_first else f"i * {channels} + c",
-        is_identity=p.is_identity,
-        user_scale=_float(p.scale),
-        mean=tuple(_float(v) for v in mean),
-        std=tuple(_float(v) for v in std),
-        scale=_float(tensor.quantization.tensor_scale),
-        zero_point=tensor.quantization.tensor_zero_point,
-        low=low,
-        high=high,
-    )
-
-
 def _program(plan: Plan) -> tuple[ProgramLine, ...]:
-    """The steps in lines of STEPS_PER_LINE, each with the layers it runs."""
-    lines = []
-    for start in range(0, len(plan.steps), STEPS_PER_LINE):
-        steps = plan.steps[start : start + STEPS_PER_LINE]
-        runs: list[list[int]] = []
-        for step in steps:
-            if runs and runs[-1][0] == step.layer:
-                runs[-1][1] += 1
-            else:
-                runs.append([step.layer, 1])
+    """The steps in lines, each with the layers it runs; a line begins where the first layer makes another row."""
+    lines: list[list[int]] = [[]]
+    for step in plan.steps:
+        first_again = step.layer == 0 and lines[-1] and lines[-1][-1] != 0
+        if first_again or len(lines[-1]) == STEPS_PER_LINE:
+            lines.append([])
+        lines[-1].append(step.layer)
+    result = []
+    for line in lines:
+        runs = [(layer, len(list(group))) for layer, group in itertools.groupby(line)]
         names = " ".join(f"{plan.layers[i].op.name}{f' x{n}' if n > 1 else ''}" for i, n in runs)
-        lines.append(ProgramLine(names, wrapped(str(step.layer) for step in steps)))
-    return tuple(lines)
+        result.append(ProgramLine(names, wrapped(str(layer) for layer in line)))
+    return tuple(result)
 
 
 def weights_context(plan: Plan, naming: Naming) -> WeightsContext:

@@ -92,6 +92,12 @@ class Plan:
     order_method: str = "exact"
 
     @property
+    def is_interleaved(self) -> bool:
+        """Whether layers take turns: some layer makes rows after a later one began. Otherwise no program is needed."""
+        order = [step.layer for step in self.steps]
+        return order != sorted(order)
+
+    @property
     def arena_is_optimal(self) -> bool:
         return self.arena_bytes == self.arena_lower_bound_bytes
 
