@@ -7,10 +7,13 @@ trains as written.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import logging
 import operator
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +94,7 @@ def _exported(module: torch.nn.Module, shapes: Mapping[int | str, tuple[int, ...
     by_name = {k: v for k, v in examples.items() if isinstance(k, str)}
     by_position = tuple(v for k, v in examples.items() if not isinstance(k, str))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             return torch.export.export(module, by_position, by_name or None)
     except Exception as error:  # torch.export raises whatever the user's forward raises
         raise ModelError(
@@ -101,6 +103,20 @@ def _exported(module: torch.nn.Module, shapes: Mapping[int | str, tuple[int, ...
             where=type(module).__name__,
             fix="check --input-shape and that forward has no data-dependent branches",
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings, log lines or prints: torch writes its whole trace when it fails, and the exception says enough."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    sink = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _readings(given: Shape | Sequence[Shape] | Mapping[str, Shape]) -> list[dict[int | str, tuple[int, ...]]]:

@@ -115,6 +115,13 @@ def _narrow(b: ChannelsFirstBuilder, call: Call) -> Result:
     return b.slice(x, axis, int(call["start"]), int(call["start"]) + int(call["length"]), 1)
 
 
+def _cast(b: ChannelsFirstBuilder, call: Call) -> Result:
+    dtype = call.args.get("dtype")
+    if dtype is not None and "float" not in str(dtype):
+        raise refuse(f"conversion to {dtype}", "keep activations in floating point")
+    return call.value()
+
+
 def _identity(b: ChannelsFirstBuilder, call: Call) -> Result:
     name = "input" if "input" in call.args else "self"
     return call.value(name)
@@ -136,5 +143,6 @@ MOVEMENT: dict[str, Handler] = {
     **entries("select.int", _select),
     **entries("narrow.default", _narrow),
     **entries("clone.default contiguous.default detach.default detach_.default alias.default", _identity),
-    **entries("lift_fresh_copy.default to.dtype to.dtype_layout to.device type_as.default", _identity),
+    **entries("lift_fresh_copy.default type_as.default", _identity),
+    **entries("to.dtype to.dtype_layout to.device _to_copy.default", _cast),
 }

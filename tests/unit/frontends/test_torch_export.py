@@ -167,6 +167,7 @@ def test_all_unsupported_operators_are_named_at_once() -> None:
         (Net(lambda m, x: x / (x.abs() + 1)), "division"),
         (Net(lambda m, x: x + torch.rand(1)), "random"),
         (Net(lambda m, x: x.pow(3)), "power"),
+        (Net(lambda m, x: x.long().float()), "conversion to torch.int64"),
         (Net(lambda m, x: F.interpolate(x, scale_factor=1.3)), "between pixels"),
         (Net(lambda m, x: F.dropout(x)), "stays active"),
         (Net(lambda m, x: m.b(x), b=nn.BatchNorm2d(6, track_running_stats=False)), "statistics"),
@@ -246,6 +247,35 @@ def test_nan_weights_are_refused() -> None:
     with pytest.raises(ModelError) as caught:
         import_module(net, IMAGE)
     assert caught.value.code == "TC-M004"
+
+
+def test_branches_on_data_are_refused_quietly(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelError) as caught:
+        import_module(Net(lambda m, x: x.relu() if x.sum() > 0 else x), IMAGE)
+    assert caught.value.code == "TC-M100"
+    assert "data-dependent" in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+class Tied(nn.Module):
+    """One weight in two layers, a buffer that is not saved, and a tensor that is neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.randn(6, 1, 1), persistent=False)
+        self.scale = torch.randn(6, 1, 1)
+        self.first = nn.Conv2d(6, 6, 3, padding=1)
+        self.second = nn.Conv2d(6, 6, 3, padding=1)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        x = self.second(self.first(x * self.scale + self.shift))
+        return self.first(x)
+
+
+def test_tied_weights_and_plain_tensors_are_found() -> None:
+    graph = check(Tied(), IMAGE)
+    assert kinds(graph)["Conv2D"] == 3
 
 
 def test_a_module_that_fails_to_trace_says_so() -> None:
