@@ -16,7 +16,7 @@ from tinycompress.ir.rows import reads_padding
 from tinycompress.kernels.catalogue import KernelTable
 
 CYCLES_PER_INSTRUCTION = 0.87
-"""Cortex-M7, one network measured both ways (KERNELS section 1): an estimate."""
+"""Cortex-M7, one network measured both ways (CMSIS-NN on an STM32F7): an estimate."""
 LATENCY_ERROR = 0.4
 """Relative error of a latency estimated from instructions until a board has calibrated it."""
 LIBRARY_CODE_BYTES = 300

@@ -1,7 +1,7 @@
 """Independent checker: runs the row program on an arena whose every byte is tagged with (tensor, row, position).
 
 Shares no code with the planner: the row meaning of the operators is written here a second time, from their definitions.
-It knows the graph, the steps and the addresses, and proves for the schedule at hand (ROW_STREAMING section 7):
+It knows the graph, the steps and the addresses, and proves for the schedule at hand (docs/DESIGN.md 7.1):
 
 1. every row a step reads is intact, byte for byte, and complete;
 2. rows written are disjoint from every row read in the step, unless the kernel declares that operand in place and the
