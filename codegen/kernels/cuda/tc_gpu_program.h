@@ -45,7 +45,8 @@ typedef struct {
     size_t tensor_count;
     const tc_step *steps;
     size_t step_count;
-    int32_t input, output; /* tensor numbers */
+    const int32_t *inputs, *outputs; /* tensor numbers */
+    size_t input_count, output_count;
 } tc_network;
 
 typedef struct {
@@ -113,15 +114,19 @@ inline std::vector<int8_t> tc_read_file(const char *path, size_t sample_bytes)
     return data;
 }
 
+inline void tc_write_file(const char *path, const int8_t *data, size_t bytes, const char *mode)
+{
+    FILE *file = fopen(path, mode);
+    if (file == NULL || fwrite(data, 1, bytes, file) != bytes || fclose(file) != 0) {
+        tc_stop(TC_EXIT_USAGE, path, "cannot be written");
+    }
+}
+
 inline void tc_append(const std::string &path, const int8_t *device, size_t bytes, bool is_first)
 {
     std::vector<int8_t> host(bytes);
     tc_from_device(host.data(), device, bytes);
-    FILE *file = fopen(path.c_str(), is_first ? "wb" : "ab");
-    if (file == NULL || fwrite(host.data(), 1, bytes, file) != bytes) {
-        tc_stop(TC_EXIT_USAGE, path.c_str(), "cannot be written");
-    }
-    fclose(file);
+    tc_write_file(path.c_str(), host.data(), bytes, is_first ? "wb" : "ab");
 }
 
 inline void tc_launch_all(const tc_network &network, const tc_run &run)
@@ -131,27 +136,71 @@ inline void tc_launch_all(const tc_network &network, const tc_run &run)
     }
 }
 
+/* Times of the network and of each layer; a host has none. */
 inline void tc_print_times(const tc_network &network, const tc_run &run, const tc_arguments &arguments)
 {
+#if defined(__CUDACC__)
     const double us = tc_time_us([&] { tc_launch_all(network, run); }, arguments.warmup, arguments.repeat, 1);
-    printf(", \"network_us\": ");
-    tc_print_us(us);
-    printf(", \"layers\": [");
+    printf(", \"network_us\": %.3f, \"layers\": [", us);
     for (size_t i = 0; i < network.step_count; ++i) {
         const double layer = tc_time_us([&] { network.steps[i].launch(&run); }, 5, arguments.repeat, 10);
-        printf("%s{\"name\": \"%s\", \"us\": ", i == 0 ? "" : ", ", network.steps[i].name);
-        tc_print_us(layer);
-        printf("}");
+        printf("%s{\"name\": \"%s\", \"us\": %.3f}", i == 0 ? "" : ", ", network.steps[i].name, layer);
     }
     printf("]");
+#else
+    (void)network, (void)run, (void)arguments;
+    printf(", \"network_us\": null, \"layers\": null");
+#endif
+}
+
+/* Bytes of one sample of the tensors named. */
+inline size_t tc_sample_bytes(const tc_network &network, const int32_t *names, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; ++i) {
+        bytes += network.tensors[names[i]].bytes;
+    }
+    return bytes;
+}
+
+/* Runs all samples batch by batch; `results` gets the outputs in the layout of the output file. */
+inline void tc_run_samples(const tc_network &network, const tc_arguments &arguments, const tc_run &memory,
+                           const std::vector<int8_t> &samples, size_t count, std::vector<int8_t> &results)
+{
+    for (size_t first = 0; first < count; first += (size_t)arguments.batch) {
+        const size_t now = std::min((size_t)arguments.batch, count - first);
+        tc_run run = memory;
+        run.batch = (int32_t)now;
+        size_t at = 0;
+        for (size_t i = 0; i < network.input_count; ++i) {
+            const int32_t number = network.inputs[i];
+            const size_t bytes = network.tensors[number].bytes;
+            tc_to_device(run.tensors[number], samples.data() + at + first * bytes, now * bytes);
+            at += count * bytes;
+        }
+        tc_launch_all(network, run);
+        tc_finish("network");
+        at = 0;
+        for (size_t i = 0; i < network.output_count; ++i) {
+            const int32_t number = network.outputs[i];
+            const size_t bytes = network.tensors[number].bytes;
+            tc_from_device(results.data() + at + first * bytes, run.tensors[number], now * bytes);
+            at += count * bytes;
+        }
+        for (size_t i = 0; arguments.tensors != NULL && i < network.tensor_count; ++i) {
+            const std::string path = std::string(arguments.tensors) + "/" + std::to_string(i) + ".bin";
+            tc_append(path, run.tensors[i], network.tensors[i].bytes * now, first == 0);
+        }
+    }
 }
 
 inline int tc_main(const tc_network &network, int argc, char **argv)
 {
     const tc_arguments arguments = tc_parse(argc, argv);
-    const size_t sample_bytes = network.tensors[network.input].bytes;
+    const size_t sample_bytes = tc_sample_bytes(network, network.inputs, network.input_count);
     const std::vector<int8_t> samples = tc_read_file(arguments.input, sample_bytes);
     const size_t count = samples.size() / sample_bytes;
+    std::vector<int8_t> results(count * tc_sample_bytes(network, network.outputs, network.output_count));
     tc_self_test();
     std::vector<void *> constants(network.constant_count);
     for (size_t i = 0; i < network.constant_count; ++i) {
@@ -164,29 +213,14 @@ inline int tc_main(const tc_network &network, int argc, char **argv)
         tensors[i] =
             alias < i ? tensors[alias] : (int8_t *)tc_allocate(network.tensors[i].bytes * (size_t)arguments.batch);
     }
-    for (size_t first = 0; first < count; first += (size_t)arguments.batch) {
-        const size_t now = std::min((size_t)arguments.batch, count - first);
-        const tc_run run = {constants.data(), tensors.data(), (int32_t)now};
-        tc_to_device(tensors[(size_t)network.input], samples.data() + first * sample_bytes, now * sample_bytes);
-        tc_launch_all(network, run);
-        tc_finish("network");
-        tc_append(arguments.output, tensors[(size_t)network.output], network.tensors[network.output].bytes * now,
-                  first == 0);
-        for (size_t i = 0; arguments.tensors != NULL && i < network.tensor_count; ++i) {
-            const std::string path = std::string(arguments.tensors) + "/" + std::to_string(i) + ".bin";
-            tc_append(path, tensors[i], network.tensors[i].bytes * now, first == 0);
-        }
-    }
     const int32_t timed = (int32_t)std::min((size_t)arguments.batch, count);
+    const tc_run run = {constants.data(), tensors.data(), timed};
+    tc_run_samples(network, arguments, run, samples, count, results);
+    tc_write_file(arguments.output, results.data(), results.size(), "wb");
     printf("{\"network\": \"%s\", ", network.name);
     tc_print_device();
     printf(", \"samples\": %zu, \"batch\": %d", count, (int)timed);
-#if defined(__CUDACC__)
-    const tc_run run = {constants.data(), tensors.data(), timed};
     tc_print_times(network, run, arguments);
-#else
-    printf(", \"network_us\": null, \"layers\": null");
-#endif
     printf("}\n");
     for (size_t i = 0; i < network.tensor_count; ++i) {
         if ((size_t)network.tensors[i].alias == i) {

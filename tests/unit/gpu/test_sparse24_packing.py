@@ -1,0 +1,124 @@
+"""2:4 masks and packing: every claim about the pattern, the storage and the order of lanes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from tinycompress.gpu import masks as mk
+from tinycompress.gpu import packing as pk
+from tinycompress.ir.tensor import Array
+
+
+def masked(matrix: Array) -> tuple[Array, pk.Packed]:
+    mask = mk.magnitude_mask(matrix)
+    return np.where(mask, matrix, 0).astype(matrix.dtype), pk.pack(matrix, mask)
+
+
+def matrix(rows: int, columns: int, seed: int, dtype: type = np.int8) -> Array:
+    rng = np.random.default_rng(seed)
+    if dtype is np.int8:
+        return rng.integers(-128, 128, (rows, columns)).astype(np.int8)
+    return rng.standard_normal((rows, columns)).astype(dtype)
+
+
+def test_sparse24_example_of_the_specification() -> None:
+    kept, packed = masked(np.array([[1, -3, 2, 0.5]], dtype=np.float32))
+    assert kept.tolist() == [[0, -3, 2, 0]]
+    assert packed.positions.tolist() == [[1, 2]]
+    assert packed.values.tolist() == [[-3, 2]]
+
+
+def test_sparse24_equal_magnitudes_keep_the_earlier() -> None:
+    assert mk.magnitude_mask(np.array([[2, -2, 2, 2]])).tolist() == [[True, True, False, False]]
+    assert mk.magnitude_mask(np.array([[0, 0, 0, 5]])).tolist() == [[True, False, False, True]]
+
+
+def test_sparse24_int8_minimum_counts_as_128() -> None:
+    assert mk.magnitude_mask(np.array([[127, -128, 127, 0]], dtype=np.int8)).tolist() == [[True, True, False, False]]
+
+
+@given(npst.arrays(np.int8, st.tuples(st.integers(1, 20), st.integers(1, 40).map(lambda n: 4 * n))))
+@settings(max_examples=50, deadline=None)
+def test_sparse24_packing_round_trip(weights: Array) -> None:
+    kept, packed = masked(weights)
+    assert (np.count_nonzero(kept.reshape(len(kept), -1, 4), axis=-1) <= 2).all()
+    assert mk.is_two_of_four(kept)
+    assert (packed.positions[:, ::2] < packed.positions[:, 1::2]).all()
+    np.testing.assert_array_equal(pk.unpack(packed), kept)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float32])
+def test_sparse24_packed_product_equals_the_masked_dense_one(dtype: type) -> None:
+    weights, dense = matrix(24, 96, 0, dtype), matrix(96, 10, 1, dtype)
+    kept, packed = masked(weights)
+    wide = np.int64 if dtype is np.int8 else np.float64
+    np.testing.assert_allclose(pk.multiply(packed, dense), kept.astype(wide) @ dense.astype(wide), rtol=1e-12)
+
+
+def test_sparse24_fp16_product_is_within_one_percent() -> None:
+    weights, dense = matrix(32, 64, 0, np.float16), matrix(64, 8, 1, np.float16)
+    kept, packed = masked(weights)
+    expected = kept.astype(np.float64) @ dense.astype(np.float64)
+    got = pk.multiply(packed, dense).astype(np.float16)
+    assert np.abs(got - expected).max() / np.abs(expected).max() < 1e-2
+
+
+@pytest.mark.parametrize(("dtype", "ratio"), [(np.int8, 0.625), (np.float16, 0.5625)])
+def test_sparse24_storage_ratio(dtype: type, ratio: float) -> None:
+    weights = matrix(16, 128, 0, dtype)
+    assert masked(weights)[1].storage_bytes / weights.nbytes == ratio
+    assert mk.STORAGE_RATIO["int8" if dtype is np.int8 else "fp16"] == ratio
+
+
+def test_sparse24_a_mask_that_keeps_three_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not keep 2 of every 4"):
+        pk.pack(np.ones((1, 4)), np.array([[True, True, True, False]]))
+    with pytest.raises(ValueError, match="not a multiple of 4"):
+        mk.keep_two(np.ones((2, 6)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sparse24_int8_lanes_compute_the_product(seed: int) -> None:
+    weights, dense = matrix(16, 64, seed), matrix(64, 8, seed + 100)
+    kept, packed = masked(weights)
+    values, metadata = pk.sparse_words(packed, 1)
+    got = pk.emulate_sparse_int8(values[0, 0, 0], metadata[0, 0], dense)
+    np.testing.assert_array_equal(got, kept.astype(np.int64) @ dense.astype(np.int64))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sparse24_fp16_lanes_compute_the_product(seed: int) -> None:
+    weights, dense = matrix(16, 32, seed, np.float16), matrix(32, 8, seed + 100, np.float16)
+    kept, packed = masked(weights)
+    got = pk.emulate_sparse_half(pk.half_values(packed.values), pk.half_metadata(packed.positions), dense)
+    np.testing.assert_allclose(got, kept.astype(np.float64) @ dense.astype(np.float64), rtol=1e-12, atol=1e-12)
+
+
+def test_sparse24_lane_order_of_the_instruction_manual() -> None:
+    """Spot checks, by hand from the PTX ISA: where single elements of A must be."""
+    weights = np.zeros((16, 64), dtype=np.int8)
+    weights[9, 37] = 5  # row 8 + 1, second half of the columns, second of its group
+    packed = pk.pack(weights, mk.magnitude_mask(weights))
+    values, metadata = pk.sparse_words(packed, 1)
+    # 37 is position 1 of group 9; position 0 stays as filler, so the value is stored column 19 = 16 + 3.
+    lane = 4 * 1 + 0
+    assert np.ascontiguousarray(values[0, 0, 0, lane]).view(np.int8).reshape(4, 4)[1 + 2].tolist() == [0, 0, 0, 5]
+    # Row 9, columns 32..63: lane t = 3 of group 1; group 9 is the second there: positions 0 and 1.
+    assert metadata[0, 0, 4 * 1 + 3] >> 4 & 0xF == 0b0100
+    dense = pk.dense_words(weights, 1)
+    # Column 37 is column 5 of the second operand: t = 1, byte 1, word of rows 8..15.
+    assert np.ascontiguousarray(dense[0, 0, 1, 4 * 1 + 1]).view(np.int8).reshape(4, 4)[1].tolist() == [0, 5, 0, 0]
+
+
+def test_sparse24_padding_is_valid_metadata() -> None:
+    weights = matrix(5, 20, 0)
+    _, packed = masked(weights)
+    values, metadata = pk.sparse_words(packed, 4)
+    assert values.shape == (4, 1, 1, 32, 4)
+    assert metadata.shape == (4, 1, 32)
+    fields = metadata[..., None] >> (4 * np.arange(8, dtype=np.uint32)) & np.uint32(15)
+    assert ((fields & 3) < (fields >> 2)).all()
