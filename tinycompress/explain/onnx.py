@@ -26,4 +26,9 @@ EXPLAIN = {
         "The model contradicts itself: a tensor is read before it is made, an operand is missing, or shapes do not fit. The file is "
         "damaged or was written by a faulty tool; export the source model again."
     ),
+    "TC-M307": (
+        "The graph holds something that ONNX has no operator for: a streaming state, a table of an unknown function, activations that are "
+        "not int8, or a shape the exporter does not lay out. The message names each operator. An int8 TFLite file or the "
+        "generated C can carry these."
+    ),
 }

@@ -28,4 +28,9 @@ EXPLAIN = {
         "The file contradicts itself: an index points outside its table, an operator has the wrong number of operands, or shapes do not "
         "fit. The file is damaged or was written by a faulty tool; convert the source model again."
     ),
+    "TC-M207": (
+        "The quantized graph holds operators that TFLite has no int8 form of: a table of a function it does not know (or computes "
+        "differently), a fused clamp to unusual bounds, an average pool with asymmetric padding. The message names each one. Export QDQ "
+        "ONNX instead, or deploy with the generated C."
+    ),
 }

@@ -113,12 +113,25 @@ class _Importer:
 
     def _is_plain(self, name: str, rank: int) -> bool:
         """Whether an input is channels-last already: its only use moves the channels forward, or multiplies rows."""
-        users = [n for n in self.file.nodes if name in n.inputs]
+        users = self._readers(name)
         if rank < 2 or not users:
             return False
         if all(n.kind == "Transpose" and (n.get("perm") or [])[:2] == [0, rank] for n in users):
             return True
         return rank == 2 and all(n.kind in ("MatMul", "Gemm") for n in users)
+
+    def _readers(self, name: str) -> list[OnnxNode]:
+        """The nodes that compute with a tensor, looking through those that only quantize or rename it."""
+        found: list[OnnxNode] = []
+        names = {name}
+        for node in self.file.nodes:
+            if not names.intersection(node.inputs):
+                continue
+            if node.kind in ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast"):
+                names.update(node.outputs)
+            else:
+                found.append(node)
+        return found
 
     def _convert(self, node: OnnxNode) -> None:
         operands = tuple(self.values[n] if n else None for n in node.inputs)

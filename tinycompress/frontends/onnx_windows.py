@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from tinycompress.errors import ModelError
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
 from tinycompress.frontends.onnx_call import Call, Handler, Result, pair, refused
 from tinycompress.ir import ops as o
+from tinycompress.ir.onnx_resize import RULES, TRANSFORMS, onnx_nearest_indices
 from tinycompress.ir.quant_params import nearest_indices
 from tinycompress.ir.shapes import same_padding
 from tinycompress.ir.tensor import Array
@@ -250,7 +250,9 @@ def _on_axes(values: list[Any], axes: list[int], base: list[Any]) -> list[Any]:
 
 def _resize_nearest(b: ChannelsFirstBuilder, x: Value, size: o.Pair, transform: str, rule: str) -> Value:
     """Chooses the flags whose index rule copies the same pixels as ONNX's transform and rounding."""
-    wanted = [_onnx_indices(x.shape[1 + i], size[i], transform, rule) for i in (0, 1)]
+    if transform not in TRANSFORMS or rule not in RULES:
+        raise refused(f"nearest resizing with {transform!r} coordinates and {rule!r}")
+    wanted = [onnx_nearest_indices(x.shape[1 + i], size[i], transform, rule) for i in (0, 1)]
     for corners, half in ((False, False), (False, True), (True, False), (True, True)):
         if [nearest_indices(x.shape[1 + i], size[i], corners, half) for i in (0, 1)] == wanted:
             return b.resize(o.ResizeNearest, x, size, align_corners=corners, half_pixel=half)
@@ -258,28 +260,6 @@ def _resize_nearest(b: ChannelsFirstBuilder, x: Value, size: o.Pair, transform: 
         f"nearest resizing of {list(x.shape[1:])} to {list(size)} with {transform!r} and {rule!r}",
         "use asymmetric coordinates with floor",
     )
-
-
-def _onnx_indices(size: int, output: int, transform: str, rule: str) -> tuple[int, ...]:
-    i = np.arange(output, dtype=np.float64)
-    scale = output / size
-    places = {
-        "asymmetric": i / scale,
-        "half_pixel": (i + 0.5) / scale - 0.5,
-        "half_pixel_symmetric": (i + 0.5) / scale - 0.5,
-        "pytorch_half_pixel": (i + 0.5) / scale - 0.5 if output > 1 else i * 0,
-        "align_corners": i * (size - 1) / (output - 1) if output > 1 else i * 0,
-    }.get(transform)
-    rules: dict[str, Callable[[Array], Array]] = {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-    }
-    rounding = rules.get(rule)
-    if places is None or rounding is None:
-        raise refused(f"nearest resizing with {transform!r} coordinates and {rule!r}")
-    return tuple(int(v) for v in np.clip(rounding(places), 0, size - 1))
 
 
 WINDOW_HANDLERS: dict[str, Handler] = {
