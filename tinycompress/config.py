@@ -102,6 +102,8 @@ class BudgetSection(Section):
 
     ram_bytes: int | str | None = None
     flash_bytes: int | str | None = None
+    weights_bytes: int | str | None = None
+    macs: float | None = None
     instructions: int | None = None
     latency_ms: float | None = None
     min_accuracy: float | None = None

@@ -177,9 +177,14 @@ class Pipeline:
 
     @property
     def limits(self) -> tuple[int | None, int | None]:
-        """The recipe's (RAM, flash) budgets in bytes; None where it sets none and the board's own limit holds."""
+        """The recipe's (RAM, flash) budgets in bytes; None where it sets none and the board's own limit holds.
+
+        A budget for the weights alone counts as one for flash where it is the smaller.
+        """
         budget = self.config.budget
-        return _bytes(budget.ram_bytes, "budget.ram_bytes"), _bytes(budget.flash_bytes, "budget.flash_bytes")
+        named = (("flash_bytes", budget.flash_bytes), ("weights_bytes", budget.weights_bytes))
+        sizes = [size for name, value in named if (size := _bytes(value, f"budget.{name}")) is not None]
+        return _bytes(budget.ram_bytes, "budget.ram_bytes"), min(sizes, default=None)
 
     @functools.cached_property
     def plan(self) -> Plan:

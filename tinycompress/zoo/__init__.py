@@ -89,6 +89,15 @@ ZOO: dict[str, ZooNetwork] = {
             _UNIT_IMAGE,
         ),
         ZooNetwork(
+            "mnist_wide",
+            "mnist:mnist_wide",
+            (1, 1, 28, 28),
+            1_642_056,
+            32_206,
+            "what the demo prunes: mnist_small one and a half times as wide",
+            _UNIT_IMAGE,
+        ),
+        ZooNetwork(
             "resnet20",
             "cifar:resnet20",
             (1, 3, 32, 32),
