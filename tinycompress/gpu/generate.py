@@ -19,6 +19,7 @@ from tinycompress.ir.graph import QuantGraph, Rounding
 from tinycompress.ir.store import graph_sha256
 
 _SHORT_SHA = 12
+SWEEP = "tc_gpu_sweep.cu"
 _RESERVED = ("constants", "tensors", "steps", "inputs", "outputs", "main", "run", "g", "layer")
 
 
@@ -59,10 +60,22 @@ def generate_cuda(graph: QuantGraph, directory: Path, *, sparse: Collection[str]
 
 
 def kernel_files() -> dict[str, str]:
-    """The hand-written headers a program includes, unmodified, and the square sweep, by file name."""
-    folder = assets.directory("codegen") / "kernels" / "cuda"
-    own = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())}
+    """The hand-written headers a program includes, unmodified, by file name."""
+    own = {path.name: path.read_text(encoding="utf-8") for path in sorted(_kernels().glob("*.h"))}
     return own | kernel_closure({"tc_softmax.h"})
+
+
+def write_sweep(directory: Path) -> Path:
+    """The program that times square products (tc_gpu_sweep.cu) with its headers, in `directory` (made when absent)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    source = directory / SWEEP
+    for name, text in {SWEEP: (_kernels() / SWEEP).read_text(encoding="utf-8"), **kernel_files()}.items():
+        (directory / name).write_text(text, encoding="utf-8", newline="\n")
+    return source
+
+
+def _kernels() -> Path:
+    return assets.directory("codegen") / "kernels" / "cuda"
 
 
 def sparse_candidates(graph: QuantGraph) -> tuple[str, ...]:

@@ -1,0 +1,204 @@
+"""Generated CUDA: the same source compiled for the host, tensor cores emulated, equals the integer reference byte for
+byte on every tensor; and nvcc takes it without a warning where there is one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.oracle.random_graphs import STEPS, random_graph
+from tests.unit.compress.networks import Net
+from tinycompress.errors import ConfigError, DeviceError, UnsupportedOpError
+from tinycompress.execute.reference import run
+from tinycompress.gpu import masks as mk
+from tinycompress.gpu.generate import generate_cuda, sparse_candidates, write_sweep
+from tinycompress.gpu.lowering import LOWER, obstacles
+from tinycompress.gpu.program import (
+    NVCC_FLAGS,
+    compile_cuda,
+    compile_host,
+    find_nvcc,
+    has_gpu,
+    run_checked,
+    run_program,
+)
+from tinycompress.ir import ops as o
+from tinycompress.ir.graph import QuantGraph, Rounding
+from tinycompress.ir.verify import to_quant_graph
+from tinycompress.quantize.ptq import quantize
+
+KINDS = tuple(kind for kind in STEPS if kind in {op.__name__ for op in LOWER} | {"Reshape"})
+
+
+def sparse(graph: QuantGraph) -> QuantGraph:
+    pruned = mk.apply_masks(graph, mk.magnitude_masks(graph))
+    assert isinstance(pruned, QuantGraph)
+    return pruned
+
+
+def residual() -> QuantGraph:
+    """Rows beyond one tile, channels of every vector width, strides, and a classifier on the flattened image."""
+    net = Net((9, 7, 3), 1)
+    x = net.block("x", 20)
+    x = net.block(x, 80, stride=2)
+    x = net.relu(net.add(x, net.bn(net.conv(x, 80))))
+    x = net.block(net.relu(net.bn(net.depthwise(x))), 144, 1)
+    graph = net.graph(net.fc(net.flatten(x), 7))
+    return quantize(graph, (np.random.default_rng(0).standard_normal((16, 9, 7, 3)).astype(np.float32),))
+
+
+def differences(graph: QuantGraph, folder: Path, *, sanitize: bool = False, gpu: bool = False) -> list[str]:
+    """Tensors of a batch of 5, run as 3 + 2, that differ from the reference in any byte."""
+    source = generate_cuda(graph, folder)
+    binary = folder / "program"
+    if gpu:
+        compile_cuda(source.source, binary)
+    else:
+        compile_host(source.source, binary, sanitize=sanitize)
+    rng = np.random.default_rng(7)
+    inputs = {n: rng.integers(-128, 128, (5, *graph.tensors[n].shape)).astype(np.int8) for n in graph.input_names}
+    found = run_program(binary, source, inputs, folder / "work", batch=3, keep_tensors=True, warmup=1, repeat=2)
+    assert gpu or (found.network_us is None and not found.layer_us)
+    expected = run(graph, inputs)
+    assert set(found.tensors) >= set(graph.outputs)
+    wrong = [n for n, value in found.tensors.items() if not np.array_equal(value, expected.tensors[n])]
+    return wrong + [n for n in graph.outputs if not np.array_equal(found.outputs[n], expected.outputs[n])]
+
+
+def mixed(seed: int, rounding: Rounding = Rounding.DOUBLE) -> QuantGraph:
+    """A long random graph of operators that have CUDA kernels; the next seed's where one cannot run."""
+    for candidate in range(seed, seed + 20):
+        graph = to_quant_graph(random_graph(candidate, KINDS, 24), rounding)
+        if not obstacles(graph):
+            return graph
+    raise AssertionError("no runnable graph")
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("seed", [100, 200])
+def test_sparse24_generated_cuda_equals_the_reference_on_every_operator(
+    seed: int, rounding: Rounding, tmp_path: Path
+) -> None:
+    assert differences(mixed(seed, rounding), tmp_path) == []
+
+
+def test_sparse24_every_operator_with_a_kernel_is_in_the_random_graphs() -> None:
+    seen = {type(op) for seed in (100, 200) for op in mixed(seed).ops}
+    assert set(LOWER) <= seen
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_sparse24_network_equals_the_reference(is_sparse: bool, tmp_path: Path) -> None:
+    graph = sparse(residual()) if is_sparse else residual()
+    names = sparse_candidates(graph)
+    assert len(names) == (4 if is_sparse else 0)
+    assert differences(graph, tmp_path, sanitize=is_sparse) == []
+
+
+def test_sparse24_sparse_and_masked_dense_programs_agree(tmp_path: Path) -> None:
+    graph = sparse(residual())
+    inputs = {"x": np.random.default_rng(3).integers(-128, 128, (4, 9, 7, 3)).astype(np.int8)}
+    results = []
+    for name, layers in (("dense", ()), ("sparse", None)):
+        source = generate_cuda(graph, tmp_path / name, sparse=layers)
+        binary = compile_host(source.source, tmp_path / name / "program")
+        results.append(run_program(binary, source, inputs, tmp_path / name / "work").outputs[graph.outputs[0]])
+    np.testing.assert_array_equal(*results)
+
+
+def test_sparse24_generation_repeats(tmp_path: Path) -> None:
+    graph = sparse(residual())
+    first, second = (generate_cuda(graph, tmp_path / name) for name in "ab")
+    for path in sorted(first.directory.iterdir()):
+        assert path.read_bytes() == (second.directory / path.name).read_bytes()
+
+
+def test_sparse24_refuses_what_has_no_kernel(tmp_path: Path) -> None:
+    graph = random_graph(3, ("TransposeConv2D", "PReLU"), 4)
+    with pytest.raises(UnsupportedOpError, match=r"TransposeConv2D has no CUDA kernel; .*PReLU") as error:
+        generate_cuda(graph, tmp_path)
+    assert error.value.code == "TC-M590"
+
+
+def test_sparse24_refuses_a_dense_layer_as_sparse(tmp_path: Path) -> None:
+    graph = residual()
+    name = next(op.name for op in graph.ops if isinstance(op, o.FullyConnected))
+    with pytest.raises(ConfigError, match="its weights are not 2:4") as error:
+        generate_cuda(graph, tmp_path, sparse=(name,))
+    assert error.value.code == "TC-C402"
+
+
+def test_sparse24_names_from_a_model_cannot_break_the_program(tmp_path: Path) -> None:
+    graph = residual()
+    ops = tuple(replace(op, name=f'{op.name}*/ "%s\\', source=("*/ int main(",)) for op in graph.ops)
+    renamed = replace(graph, ops=ops, name='x"; */ main')
+    assert differences(renamed, tmp_path) == []
+
+
+def test_sparse24_program_rejects_bad_files(tmp_path: Path) -> None:
+    source = generate_cuda(residual(), tmp_path)
+    binary = str(compile_host(source.source, tmp_path / "program"))
+    (tmp_path / "short.bin").write_bytes(b"123")
+    for arguments in (
+        [], ["--input", "absent.bin", "--output", "o"], ["--input", "short.bin", "--output", "o"], ["--batch", "0"],
+        ["--batch"], ["--colour", "red"],
+    ):  # fmt: skip
+        done = subprocess.run([binary, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, arguments
+        assert done.stderr.count("\n") == 1
+    with pytest.raises(DeviceError, match="whole number of samples"):
+        run_checked([binary, "--input", "short.bin", "--output", "o"], tmp_path)
+
+
+def test_sparse24_square_sweep_checks_itself_on_the_host(tmp_path: Path) -> None:
+    binary = compile_host(write_sweep(tmp_path), tmp_path / "sweep")
+    facts = run_checked([str(binary), "128", "256"], tmp_path)
+    assert facts["device"] is None
+    assert facts["products"] == [{"size": size, "dense_us": None, "sparse_us": None} for size in (128, 256)]
+
+
+@pytest.fixture
+def nvcc() -> Path:
+    found = find_nvcc()
+    if found is None:
+        pytest.skip("nvcc is not installed: the generated CUDA was not compiled for a GPU")
+    return found
+
+
+@pytest.mark.usefixtures("nvcc")
+def test_sparse24_generated_cuda_compiles(tmp_path: Path) -> None:
+    """For all architectures, machine code included; warnings are errors."""
+    source = generate_cuda(sparse(residual()), tmp_path)
+    assert compile_cuda(source.source, tmp_path / "program").exists()
+
+
+def test_sparse24_kernels_use_both_tensor_core_instructions(nvcc: Path, tmp_path: Path) -> None:
+    source = write_sweep(tmp_path)
+    command = [str(nvcc), *NVCC_FLAGS, "-arch=compute_80", "-ptx", source.name, "-o", "sweep.ptx"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    text = (tmp_path / "sweep.ptx").read_text(encoding="utf-8")
+    assert "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32" in text
+    assert re.search(r"mma\.sp(::ordered_metadata)?\.sync\.aligned\.m16n8k64\.row\.col\.s32\.s8\.s8\.s32", text)
+
+
+@pytest.fixture
+def gpu(nvcc: Path) -> None:
+    if not has_gpu():
+        pytest.skip("no GPU: the generated CUDA was compiled but not run on one")
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_sparse24_network_on_a_gpu_equals_the_reference(is_sparse: bool, tmp_path: Path) -> None:
+    assert differences(sparse(residual()) if is_sparse else residual(), tmp_path, gpu=True) == []
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("seed", [100, 200])
+def test_sparse24_every_operator_on_a_gpu_equals_the_reference(seed: int, tmp_path: Path) -> None:
+    assert differences(mixed(seed), tmp_path, gpu=True) == []
