@@ -23,7 +23,8 @@ ALLOWED: dict[str, set[str]] = {
     "cost": IR | {"kernels"},
     "plan": IR | {"kernels", "cost"},
     "quantize": IR | {"passes", "execute"},
-    "compress": IR | {"passes", "execute", "cost", "kernels", "plan", "quantize", "data", "frontends", "rundir", "config"},
+    "compress": IR
+    | {"passes", "execute", "cost", "kernels", "plan", "quantize", "data", "frontends", "rundir", "config"},
     "emit": IR | {"plan", "kernels", "boards", "assets", "build", "templates"},
     "build": {"boards", "assets", "templates"},
     "device": {"boards", "assets", "build"},

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from tinycompress import assets
 from tinycompress.boards import Board
 from tinycompress.build import stack
@@ -19,6 +17,7 @@ from tinycompress.build.elf import Sizes, firmware_sizes, flash_image, library_s
 from tinycompress.build.placement import Placement, place
 from tinycompress.build.toolchain import Toolchain, target_toolchain
 from tinycompress.errors import ToolchainError
+from tinycompress.templates import environment
 
 STACK_RESERVE_BYTES = 1024  # what the firmware itself has on the stack when it calls the library
 _SOURCES = ("startup.c", "main.c", "frame.c", "fault.c", "measure.c", "model.c", "runtime.c")
@@ -153,20 +152,13 @@ def _build_id(chain: Toolchain, objects: Sequence[Path], script: Path) -> str:
 
 
 def _render(out_dir: Path, binding: Binding, board: Board, placement: Placement, library_objects: list[str]) -> None:
-    folders = [assets.directory("codegen") / "templates", assets.directory("firmware") / "templates"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    templates = environment(assets.directory("codegen") / "templates", assets.directory("firmware") / "templates")
     code = board.memory_named(placement.code)
     load = code.alias_of or code.name
     texts = {
-        "tc_binding.h": environment.get_template("binding.h.j2").render(b=binding),
-        "tc_board.h": environment.get_template("tc_board.h.j2").render(board=board),
-        "firmware.ld": environment.get_template("link.ld.j2").render(
+        "tc_binding.h": templates.get_template("binding.h.j2").render(b=binding),
+        "tc_board.h": templates.get_template("tc_board.h.j2").render(board=board),
+        "firmware.ld": templates.get_template("link.ld.j2").render(
             board=board,
             placement=placement,
             load=load,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from tinycompress import __version__, assets
 from tinycompress.emit.contexts import Provenance
@@ -16,6 +13,7 @@ from tinycompress.emit.names import comment_text, string_text
 from tinycompress.emit.program import Program
 from tinycompress.ir.store import graph_sha256
 from tinycompress.plan.model import Plan
+from tinycompress.templates import environment
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"(tc_\w+\.h)"', re.MULTILINE)
 _SHORT_SHA = 12
@@ -37,26 +35,10 @@ def kernel_closure(headers: set[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-@functools.cache
-def _environment(templates: Path) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-        auto_reload=True,
-    )
-    environment.filters["comment"] = comment_text
-    environment.filters["string"] = string_text
-    return environment
-
-
 def render(template: str, **contexts: Any) -> str:
-    """One template with its context dataclasses; an undefined name is an error."""
-    environment = _environment(assets.directory("codegen") / "templates")
-    return environment.get_template(template).render(**contexts)
+    """One template of codegen/templates with its context dataclasses; an undefined name is an error."""
+    templates = environment(assets.directory("codegen") / "templates", comment=comment_text, string=string_text)
+    return templates.get_template(template).render(**contexts)
 
 
 def _numerics(plan: Plan) -> str:
@@ -80,7 +62,6 @@ def generate(
     naming = name_library(plan, prefix)
     model_sha = model_sha or graph_sha256(plan.graph)
     wanted = {"tc_rows.h", "tc_quantize.h", "tc_status.h", *(layer.kernel.header for layer in plan.layers)}
-    wanted.update(header for layer in plan.layers for header in layer.kernel.requires)
     kernels = kernel_closure(wanted)
     provenance = Provenance(
         version=__version__,

@@ -8,12 +8,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
-from tinycompress import assets
 from tinycompress.emit.host import HOOKS_HEADER, host_compiler
 from tinycompress.emit.program import Program
+from tinycompress.emit.render import render
 from tinycompress.errors import MismatchError, ToolchainError
 from tinycompress.ir.tensor import Array
 
@@ -72,14 +71,7 @@ def simulate(program: Program, samples: dict[str, Array], folder: Path) -> Simul
 
 
 def _write_driver(program: Program, folder: Path) -> None:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(assets.directory("codegen") / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    (folder / "simulate.c").write_text(environment.get_template("simulate.c.j2").render(p=program), encoding="utf-8")
+    (folder / "simulate.c").write_text(render("simulate.c.j2", p=program), encoding="utf-8")
     (folder / "tc_hooks.h").write_text(HOOKS_HEADER, encoding="utf-8")
 
 

@@ -113,7 +113,6 @@ CONCAT = (
         pack=pack_copy,
         supports=supports_copy,
         instructions=estimate(1.5, 0, no_taps),
-        requires=("tc_math.h",),
     ),
     KernelVariant(
         name="concat_rows",
@@ -123,7 +122,6 @@ CONCAT = (
         supports=supports_copy_rows,
         instructions=estimate(2.5, 0, no_taps),
         whole_input=True,
-        requires=("tc_math.h",),
     ),
     KernelVariant(
         name="concat_s8",
@@ -132,7 +130,6 @@ CONCAT = (
         pack=pack_rescale,
         supports=supports_rescale,
         instructions=estimate(30, 0, no_taps),
-        requires=("tc_math.h",),
     ),
     KernelVariant(
         name="concat_rows_s8",
@@ -142,6 +139,5 @@ CONCAT = (
         supports=supports_rescale_rows,
         instructions=estimate(30, 0, no_taps),
         whole_input=True,
-        requires=("tc_math.h",),
     ),
 )

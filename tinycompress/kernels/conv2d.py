@@ -69,6 +69,5 @@ CONV2D = (
         supports=has_plain_weights,
         instructions=estimate(100, 4.0, _steps),
         needs_zero_row=True,
-        requires=("tc_math.h",),
     ),
 )

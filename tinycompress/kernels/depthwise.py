@@ -62,6 +62,5 @@ DEPTHWISE = (
         supports=has_plain_weights,
         instructions=estimate(60, 12.0, taps),
         needs_zero_row=True,
-        requires=("tc_math.h",),
     ),
 )

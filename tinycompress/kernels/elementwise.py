@@ -238,7 +238,6 @@ def _variants(
         supports=predicates[0],
         in_place=in_place,
         instructions=estimate(per_output, 0, no_taps),
-        requires=("tc_math.h",),
     )
     return by_row, replace(by_row, name=f"{name}_whole", supports=predicates[1], whole_input=True)
 

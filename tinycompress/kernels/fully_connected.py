@@ -53,6 +53,5 @@ FULLY_CONNECTED = (
         pack=pack,
         supports=has_plain_weights,
         instructions=estimate(60, 3.5, taps),
-        requires=("tc_math.h",),
     ),
 )

@@ -136,7 +136,6 @@ RESHAPE = (
         supports=supports_reshape,
         instructions=estimate(2.5, 0, no_taps),
         whole_input=True,
-        requires=("tc_math.h",),
     ),
 )
 TRANSPOSE = (
@@ -148,7 +147,6 @@ TRANSPOSE = (
         supports=supports_transpose,
         instructions=estimate(9, 0, no_taps),
         whole_input=True,
-        requires=("tc_math.h",),
     ),
 )
 SLICE = (
@@ -159,7 +157,6 @@ SLICE = (
         pack=pack_slice,
         supports=supports_slice,
         instructions=estimate(9, 0, no_taps),
-        requires=("tc_math.h",),
     ),
 )
 PAD = (
@@ -170,6 +167,5 @@ PAD = (
         pack=pack_pad,
         supports=supports_pad,
         instructions=estimate(6, 0, no_taps),
-        requires=("tc_math.h",),
     ),
 )

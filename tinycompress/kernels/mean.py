@@ -69,6 +69,5 @@ MEAN = (
         supports=supports,
         instructions=estimate(150, 5, averaged),
         whole_input=True,
-        requires=("tc_math.h",),
     ),
 )

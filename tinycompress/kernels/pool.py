@@ -64,7 +64,6 @@ AVERAGE_POOL = (
         pack=pack,
         supports=supports_average,
         instructions=estimate(15, 4, taps),
-        requires=("tc_math.h",),
     ),
 )
 MAX_POOL = (
@@ -75,6 +74,5 @@ MAX_POOL = (
         pack=pack,
         supports=supports_max,
         instructions=estimate(10, 6, taps),
-        requires=("tc_math.h",),
     ),
 )

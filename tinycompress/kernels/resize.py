@@ -82,7 +82,6 @@ RESIZE_NEAREST = (
         supports=supports_nearest,
         instructions=estimate(2, 0, no_taps),
         whole_input=True,
-        requires=("tc_math.h",),
     ),
 )
 RESIZE_BILINEAR = (
@@ -94,6 +93,5 @@ RESIZE_BILINEAR = (
         supports=supports_bilinear,
         instructions=estimate(25, 0, no_taps),
         whole_input=True,
-        requires=("tc_math.h",),
     ),
 )

@@ -73,7 +73,6 @@ def _variant(name: str, supports: object) -> KernelVariant:
         pack=pack,
         supports=supports,  # type: ignore[arg-type]
         instructions=instructions,
-        requires=("tc_math.h",),
         accumulator_bytes=sums_bytes,
     )
 

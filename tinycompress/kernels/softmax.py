@@ -85,7 +85,6 @@ SOFTMAX = (
         supports=supports,
         in_place=(0,),
         instructions=estimate(330, 0, no_taps),
-        requires=("tc_math.h", "tc_fixed_point.h"),
     ),
 )
 LOG_SOFTMAX = (
@@ -97,6 +96,5 @@ LOG_SOFTMAX = (
         supports=supports_log,
         in_place=(0,),
         instructions=estimate(215, 0, no_taps),
-        requires=("tc_math.h", "tc_fixed_point.h"),
     ),
 )

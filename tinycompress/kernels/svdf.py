@@ -79,6 +79,5 @@ SVDF_S8 = (
         supports=supports,
         instructions=estimate(20, 8.0, taps),
         whole_input=True,
-        requires=("tc_math.h",),
     ),
 )

@@ -65,6 +65,5 @@ TRANSPOSE_CONV2D = (
         supports=has_plain_weights,
         instructions=estimate(160, 5.0, taps),
         whole_input=True,
-        requires=("tc_math.h",),
     ),
 )

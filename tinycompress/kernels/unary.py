@@ -91,7 +91,6 @@ TABLE = (
         supports=supports_table,
         in_place=(0,),
         instructions=estimate(7, 0, no_taps),
-        requires=("tc_math.h",),
     ),
 )
 RESCALE = (
@@ -103,7 +102,6 @@ RESCALE = (
         supports=supports_rescale,
         in_place=(0,),
         instructions=estimate(15, 0, no_taps),
-        requires=("tc_math.h",),
     ),
 )
 CLAMP = (
@@ -115,7 +113,6 @@ CLAMP = (
         supports=supports_clamp,
         in_place=(0,),
         instructions=estimate(8, 0, no_taps),
-        requires=("tc_math.h",),
     ),
     *RESCALE,
 )
