@@ -147,8 +147,8 @@ def cifar_rows() -> Iterator[Row]:
 
 def distillation_rows() -> Iterator[Row]:
     """One student shape without teacher, with label smoothing, with a dense and with pruned teachers."""
-    train = {"epochs": 40, "batch": 64, "lr": 0.05}
-    teacher = {"epochs": 40, "batch": 64, "lr": 0.05}
+    train = {"epochs": 25, "batch": 64, "lr": 0.05}
+    teacher = {"epochs": 25, "batch": 64, "lr": 0.05}
     common = {"threads": 1, "initial": "random", "augment": {"shift": 2, "noise": 0.2}, "prune": {"method": "uniform"}}
     dense = {"kind": "dense", "train": teacher}
     arms: dict[str, dict[str, Any]] = {
@@ -173,7 +173,7 @@ def distillation_rows() -> Iterator[Row]:
 
 def speech_rows() -> Iterator[Row]:
     """Spoken digits, one speaker held out: the dense network, and pruned with a dense teacher."""
-    train = {"epochs": 40, "batch": 64, "lr": 0.05}
+    train = {"epochs": 25, "batch": 64, "lr": 0.05}
     common = {"threads": 1, "augment": {"shift": 2, "noise": 0.2}, "train": train}
     for seed in (0, 1, 2):
         make = functools.partial(spoken_digits, 48, seed)
@@ -194,7 +194,7 @@ def speech_rows() -> Iterator[Row]:
 
 def mnist_rows() -> Iterator[Row]:
     """The demo's network and budget by every method."""
-    train = {"epochs": 40, "batch": 64, "lr": 0.05}
+    train = {"epochs": 25, "batch": 64, "lr": 0.05}
     augment = {"shift": 2, "rotate": 12.0, "scale": 0.1, "elastic": 1.0}
     common = {"threads": 1, "augment": augment, "train": train}
     budget = {"weights_bytes": 4 * KB, "ram_bytes": 3 * KB}

@@ -116,9 +116,17 @@ class _Run:
         return fits(graph, self.limits, use["flash_bytes"] - use["weights_bytes"], has_dsp=self.has_dsp)
 
     def check_feasible(self, graph: Graph) -> None:
+        """BudgetError TC-B201 when the least widths are over a budget, by the cost model or by their exact plan."""
         groups = find_groups(graph)
         least = {g.name: min(self.recipe.prune.min_channels, g.size) for g in groups.prunable}
         check_feasible(least, self.limits, self.model(graph, groups).evaluate)
+        if self.limits and not self.fits(shrink(graph, {g: range(n) for g, n in least.items()}, groups)):
+            raise BudgetError(
+                "TC-B201",
+                f"the smallest network of this architecture ({self.recipe.prune.min_channels} channels per group) has "
+                "no plan inside the budget",
+                fix="raise ram_bytes or weights_bytes by a few percent",
+            )
 
     # -- training ----------------------------------------------------------------------------------------------------
 
