@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: MIT-0
- * Hooks of a TC_HOOKS build for the host: handed on to the functions that the loading program sets.
+ * Hooks of a TC_HOOKS build for the host: every row is copied into the array of its tensor.
  */
 #include "tc_hooks.h"
 
 #include <stddef.h>
 
-extern void (*tc_host_step_begin)(int layer);
-extern void (*tc_host_row_done)(int tensor, int row, const void *data, uint32_t bytes);
-void (*tc_host_step_begin)(int layer);
-void (*tc_host_row_done)(int tensor, int row, const void *data, uint32_t bytes);
+static uint8_t *const *trace;
+
+/* From now on rows go to tensors[tensor]; NULL: nowhere. */
+void tc_trace_into(uint8_t *const *tensors);
+void tc_trace_into(uint8_t *const *tensors)
+{
+    trace = tensors;
+}
 
 void tc_step_begin(int layer)
 {
-    if (tc_host_step_begin != NULL) {
-        tc_host_step_begin(layer);
-    }
+    (void)layer;
 }
 
 void tc_row_done(int tensor, int row, const void *data, uint32_t bytes)
 {
-    if (tc_host_row_done != NULL) {
-        tc_host_row_done(tensor, row, data, bytes);
+    if (trace != NULL) {
+        __builtin_memcpy(trace[tensor] + (size_t)row * bytes, data, bytes);
     }
 }

@@ -13,6 +13,9 @@ void f7_clock_init(void);
 uint32_t f7_hclk_hz(void);
 uint32_t f7_uart_clock_hz(void);
 
+/* Keep the core's speculative reads out of the external memory windows, which nothing answers. */
+void f7_mpu_init(void);
+
 void f7_caches_init(void);
 void f7_uart_init(void);
 void f7_counter_init(void);

@@ -11,6 +11,19 @@ static void barrier(void)
     __asm volatile("dsb\n\tisb" ::: "memory");
 }
 
+/* Region 0 is all 4 GB without access; its sub-regions 0, 1, 2 and 7 (of 512 MB each) are left out, so that below
+ * 0x60000000 and from 0xE0000000 on the default map holds. */
+void f7_mpu_init(void)
+{
+    const uint32_t subregions_left_out = 0x87u << 8;
+    MPU_CTRL = 0u;
+    MPU_RNR = 0u;
+    MPU_RBAR = 0u;
+    MPU_RASR = MPU_RASR_XN | subregions_left_out | MPU_RASR_SIZE_4GB | MPU_RASR_ENABLE;
+    MPU_CTRL = MPU_CTRL_ENABLE | MPU_CTRL_PRIVDEFENA;
+    barrier();
+}
+
 /* Caches are off and hold garbage after reset: invalidate all, then switch on. A debugger may have left them on. */
 void f7_caches_init(void)
 {
@@ -47,6 +60,7 @@ void f7_counter_init(void)
 
 void port_init(void)
 {
+    f7_mpu_init();
     f7_clock_init();
     f7_caches_init();
     f7_uart_init();

@@ -73,6 +73,7 @@ class Clocks:
         self._od, self._odsw, self._vos = Ready(), Ready(), Ready()
         self._sws = 0
         self._sw_left = 0
+        self._ticks_left = 0  # accesses for which a flag may still move
         self._is_sws_seen = True
         self._is_latency_seen = True
         self._enr_seen = {0x30: 0x00100000, 0x40: 0, 0x44: 0}
@@ -93,6 +94,9 @@ class Clocks:
 
     def tick(self) -> None:
         """One register access anywhere has happened."""
+        if self._ticks_left == 0:
+            return
+        self._ticks_left -= 1
         for flag in (self._hsi, self._hse, self._pll, self._od, self._odsw, self._vos):
             flag.tick()
         if self._sws != self._r.cfgr & 3:
@@ -175,6 +179,7 @@ class Clocks:
             self._plain[address - RCC] = value
         else:
             raise RuleBrokenError("TC-D320", f"there is no writable register at {address:#010x}")
+        self._ticks_left = _READY_DELAY
         self._check_limits()
 
     def _write_enr(self, offset: int, value: int) -> None:

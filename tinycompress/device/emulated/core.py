@@ -12,6 +12,9 @@ _CCSIDR = {0: 0xF003E019, 1: 0xF007E009}
 _PLAIN = {0xE000ED04, 0xE000ED08, 0xE000ED0C, 0xE000ED10, 0xE000ED18, 0xE000ED1C, 0xE000ED20, 0xE000ED24}
 _FAULT_STATUS = {0xE000ED28, 0xE000ED2C, 0xE000ED30, 0xE000ED34, 0xE000ED38, 0xE000ED3C}
 _SYSTICK = {0xE000E010, 0xE000E014, 0xE000E018}
+_MPU = {0xE000ED94, 0xE000ED98, 0xE000ED9C, 0xE000EDA0}
+_WRITABLE = _PLAIN | _SYSTICK | _MPU
+_READABLE = _WRITABLE | _FAULT_STATUS | {0xE000ED88}
 
 
 class Core:
@@ -49,13 +52,14 @@ class Core:
             0xE000ED14: self._ccr,
             0xE000ED80: _CCSIDR.get(self._csselr, 0),
             0xE000ED84: self._csselr,
+            0xE000ED90: 0x800,  # MPU: 8 regions
             0xE000EDFC: self._demcr,
             0xE0001000: 0x40000000 | int(self._is_counting),
             0xE0001FB4: 1 if self._is_dwt_unlocked else 3,
         }
         if address in values:
             return values[address]
-        if address in _PLAIN | _FAULT_STATUS | _SYSTICK or address == 0xE000ED88:
+        if address in _READABLE:
             return self._plain.get(address, 0)
         raise RuleBrokenError("TC-D320", f"there is no core register at {address:#010x}")
 
@@ -84,7 +88,7 @@ class Core:
             self._write_dwt(address, value)
         elif address in _FAULT_STATUS:
             self._plain[address] = self._plain.get(address, 0) & ~value
-        elif address in _PLAIN | _SYSTICK:
+        elif address in _WRITABLE:
             self._plain[address] = value
         else:
             raise RuleBrokenError("TC-D320", f"there is no writable core register at {address:#010x}")

@@ -140,20 +140,20 @@ class Machine:
 
     def _dispatch_read(self, address: int, size: int) -> int:
         self._need_word(address, size)
-        if GPIO <= address < GPIO + 0x400 * GPIO_PORTS:
-            return self.gpio.read(address)
         if self._uart_base <= address < self._uart_base + 0x400:
             return self.uart.read(address - self._uart_base)
+        if GPIO <= address < GPIO + 0x400 * GPIO_PORTS:
+            return self.gpio.read(address)
         if RCC <= address < RCC + 0x400 or address in (PWR, PWR + 4, FLASH):
             return self.clocks.read(address)
         raise RuleBrokenError("TC-D320", f"read of {address:#010x}")
 
     def _dispatch_write(self, address: int, size: int, value: int) -> None:
         self._need_word(address, size)
-        if GPIO <= address < GPIO + 0x400 * GPIO_PORTS:
-            self.gpio.write(address, value)
-        elif self._uart_base <= address < self._uart_base + 0x400:
+        if self._uart_base <= address < self._uart_base + 0x400:
             self.uart.write(address - self._uart_base, value)
+        elif GPIO <= address < GPIO + 0x400 * GPIO_PORTS:
+            self.gpio.write(address, value)
         elif RCC <= address < RCC + 0x400 or address in (PWR, PWR + 4, FLASH):
             self.clocks.write(address, value)
             self.uart.check_enabled()

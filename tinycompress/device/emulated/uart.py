@@ -63,6 +63,7 @@ class Usart:
         self._r = dict.fromkeys((0x00, 0x04, 0x08, 0x0C, 0x10, 0x14), 0)
         self._queue: deque[int] = deque()
         self._next_at = 0
+        self._byte_cycles = 0
         self._received: int | None = None
         self._is_overrun = False
         self._idle_polls = 0
@@ -101,10 +102,10 @@ class Usart:
         now = self._now()
         while self._queue and self._next_at <= now:
             self._arrive()
-            self._next_at += self._byte_cycles()
+            self._next_at += self._byte_cycles
         if self._received is None and self._queue:
             self._arrive()  # the firmware waits: time passes until the byte is there
-            self._next_at = now + self._byte_cycles()
+            self._next_at = now + self._byte_cycles
         if self._received is None:
             self._idle_polls += 1
             self.is_idle = self._idle_polls >= _IDLE_POLLS
@@ -118,9 +119,6 @@ class Usart:
             self._received = byte
         else:
             self._is_overrun = True
-
-    def _byte_cycles(self) -> int:
-        return int(10 * self._divider() * self._clocks.hclk_hz / self._clock_hz())
 
     def _clock_hz(self) -> float:
         shift = {0x40011000: 0, 0x40004400: 2, 0x40004800: 4}.get(self._uart.base, 0)
@@ -178,3 +176,4 @@ class Usart:
         nearest = min(_STANDARD_BAUDS, key=lambda baud: abs(baud - actual))
         if abs(actual - nearest) > 0.02 * nearest:
             raise RuleBrokenError("TC-D312", f"{actual:.0f} baud; the nearest standard rate is {nearest}")
+        self._byte_cycles = int(10 * divider * self._clocks.hclk_hz / self._clock_hz())
