@@ -111,9 +111,8 @@ TC_ASSEMBLY void tc_depthwise_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREAD
 #define TC_DEPTHWISE_SHIFTED_ASM(x, form)                               \
     "smmla " #x ", " #x ", r1, lr\n"                                    \
     "ssat " #x ", #8, " #x ", asr #" #form "\n"
-#define TC_DEPTHWISE_HIGH_ASM(x)                                        \
-    "smmlar " #x ", " #x ", r1, " #x "\n"                               \
-    "add " #x ", " #x ", " #x ", asr #31\n"
+#define TC_DEPTHWISE_HIGH_1(x) "smmlar " #x ", " #x ", r1, " #x "\n"
+#define TC_DEPTHWISE_HIGH_0(x) TC_DEPTHWISE_HIGH_1(x) "add " #x ", " #x ", " #x ", asr #31\n"
 #define TC_DEPTHWISE_SCALE_ASM(x)                                       \
     "smmlar " #x ", " #x ", r1, lr\n"                                   \
     "ssat " #x ", #8, " #x "\n"
@@ -123,18 +122,21 @@ TC_ASSEMBLY void tc_depthwise_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREAD
 #define TC_DEPTHWISE_FOUR_ASM(a, b, c, d, form)                         \
     TC_DEPTHWISE_TWO_ASM(a, b, form)                                    \
     TC_DEPTHWISE_SHIFTED_ASM(c, form) TC_DEPTHWISE_SHIFTED_ASM(d, form)
-#define TC_DEPTHWISE_TWO_0(a, b)                                        \
+#define TC_DEPTHWISE_TWO_LONG(a, b, high)                               \
     "ldr r1, [sp, #16]\n"                                               \
-    TC_DEPTHWISE_HIGH_ASM(a) TC_DEPTHWISE_HIGH_ASM(b)                   \
+    high(a) high(b)                                                     \
     "ldrd r1, lr, [sp, #20]\n"                                          \
     TC_DEPTHWISE_SCALE_ASM(a) TC_DEPTHWISE_SCALE_ASM(b)
-#define TC_DEPTHWISE_FOUR_0(a, b, c, d)                                 \
+#define TC_DEPTHWISE_FOUR_LONG(a, b, c, d, high)                        \
     "ldr r1, [sp, #16]\n"                                               \
-    TC_DEPTHWISE_HIGH_ASM(a) TC_DEPTHWISE_HIGH_ASM(b)                   \
-    TC_DEPTHWISE_HIGH_ASM(c) TC_DEPTHWISE_HIGH_ASM(d)                   \
+    high(a) high(b) high(c) high(d)                                     \
     "ldrd r1, lr, [sp, #20]\n"                                          \
     TC_DEPTHWISE_SCALE_ASM(a) TC_DEPTHWISE_SCALE_ASM(b)                 \
     TC_DEPTHWISE_SCALE_ASM(c) TC_DEPTHWISE_SCALE_ASM(d)
+#define TC_DEPTHWISE_TWO_0(a, b) TC_DEPTHWISE_TWO_LONG(a, b, TC_DEPTHWISE_HIGH_0)
+#define TC_DEPTHWISE_TWO_1(a, b) TC_DEPTHWISE_TWO_LONG(a, b, TC_DEPTHWISE_HIGH_1)
+#define TC_DEPTHWISE_FOUR_0(a, b, c, d) TC_DEPTHWISE_FOUR_LONG(a, b, c, d, TC_DEPTHWISE_HIGH_0)
+#define TC_DEPTHWISE_FOUR_1(a, b, c, d) TC_DEPTHWISE_FOUR_LONG(a, b, c, d, TC_DEPTHWISE_HIGH_1)
 #define TC_DEPTHWISE_TWO_8(a, b) TC_DEPTHWISE_TWO_ASM(a, b, 8)
 #define TC_DEPTHWISE_TWO_10(a, b) TC_DEPTHWISE_TWO_ASM(a, b, 10)
 #define TC_DEPTHWISE_TWO_12(a, b) TC_DEPTHWISE_TWO_ASM(a, b, 12)
@@ -244,6 +246,7 @@ TC_ASSEMBLY void tc_depthwise_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREAD
     TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_LOOPED, form, 0)    \
     TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_LOOPED, form, 1)
 TC_DEPTHWISE_DEFINE(0)
+TC_DEPTHWISE_DEFINE(1)
 TC_DEPTHWISE_DEFINE(8)
 TC_DEPTHWISE_DEFINE(10)
 TC_DEPTHWISE_DEFINE(12)
@@ -282,6 +285,7 @@ TC_INLINE void tc_depthwise_rows(const tc_depthwise3x3_s8_dsp_params *p, const i
     const int32_t which = (p->rounds > 1 ? 100 : 0) + 2 * p->pairs + (p->output_width & 1);
     switch (p->form) {
         TC_DEPTHWISE_CASES(0)
+        TC_DEPTHWISE_CASES(1)
         TC_DEPTHWISE_CASES(8)
         TC_DEPTHWISE_CASES(10)
         TC_DEPTHWISE_CASES(12)

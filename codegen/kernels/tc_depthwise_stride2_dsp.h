@@ -141,6 +141,7 @@ TC_ASSEMBLY void tc_depthwise2_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREA
     TC_DEPTHWISE2_FOR(TC_DEPTHWISE2_STRAIGHT, form)     \
     TC_DEPTHWISE2_FOR(TC_DEPTHWISE2_LOOPED, form)
 TC_DEPTHWISE2_DEFINE(0)
+TC_DEPTHWISE2_DEFINE(1)
 TC_DEPTHWISE2_DEFINE(8)
 TC_DEPTHWISE2_DEFINE(10)
 TC_DEPTHWISE2_DEFINE(12)
@@ -175,6 +176,7 @@ TC_INLINE void tc_depthwise2_rows(const tc_depthwise3x3_stride2_s8_dsp_params *p
     const int32_t span = p->output_width * p->channels;
     switch (p->form) {
         TC_DEPTHWISE2_CASES(0)
+        TC_DEPTHWISE2_CASES(1)
         TC_DEPTHWISE2_CASES(8)
         TC_DEPTHWISE2_CASES(10)
         TC_DEPTHWISE2_CASES(12)

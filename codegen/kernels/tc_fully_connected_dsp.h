@@ -72,18 +72,22 @@ typedef struct {
     TC_FC_SHIFTED_ASM(r3, r5, r9, form)                                 \
     TC_FC_SHIFTED_ASM(r12, r6, r10, form)                               \
     TC_FC_SHIFTED_ASM(lr, r7, r11, form)
-#define TC_FC_TIES_ASM(x, multiplier, addend)                           \
+#define TC_FC_TIES_0(x) "add " #x ", " #x ", " #x ", asr #31\n"
+#define TC_FC_TIES_1(x)
+#define TC_FC_LONG_ASM(x, multiplier, addend, ties)                     \
     "smmlar " #x ", " #x ", " #multiplier ", " #x "\n"                  \
-    "add " #x ", " #x ", " #x ", asr #31\n"                             \
+    ties(x)                                                             \
     "ldr " #multiplier ", [sp, #12]\n"                                  \
     "smmlar " #x ", " #x ", " #addend ", " #multiplier "\n"             \
     "ssat " #x ", #8, " #x "\n"
-#define TC_FC_REQUANTIZE_0                                              \
+#define TC_FC_REQUANTIZE_LONG(ties)                                     \
     "ldmia r1!, {r4-r11}\n"                                             \
-    TC_FC_TIES_ASM(r2, r4, r8)                                          \
-    TC_FC_TIES_ASM(r3, r5, r9)                                          \
-    TC_FC_TIES_ASM(r12, r6, r10)                                        \
-    TC_FC_TIES_ASM(lr, r7, r11)
+    TC_FC_LONG_ASM(r2, r4, r8, ties)                                    \
+    TC_FC_LONG_ASM(r3, r5, r9, ties)                                    \
+    TC_FC_LONG_ASM(r12, r6, r10, ties)                                  \
+    TC_FC_LONG_ASM(lr, r7, r11, ties)
+#define TC_FC_REQUANTIZE_0 TC_FC_REQUANTIZE_LONG(TC_FC_TIES_0)
+#define TC_FC_REQUANTIZE_1 TC_FC_REQUANTIZE_LONG(TC_FC_TIES_1)
 #define TC_FC_REQUANTIZE_8 TC_FC_REQUANTIZE_SHIFTED(8)
 #define TC_FC_REQUANTIZE_10 TC_FC_REQUANTIZE_SHIFTED(10)
 #define TC_FC_REQUANTIZE_12 TC_FC_REQUANTIZE_SHIFTED(12)
@@ -127,6 +131,7 @@ typedef struct {
     X(kind, form, 11) X(kind, form, 12) X(kind, form, 13) X(kind, form, 14) X(kind, form, 15)   \
     X(kind, form, 16)
 TC_FC_FOR(TC_FC_CORE, WIDE, 0)
+TC_FC_FOR(TC_FC_CORE, WIDE, 1)
 TC_FC_FOR(TC_FC_CORE, WIDE, 8)
 TC_FC_FOR(TC_FC_CORE, WIDE, 10)
 TC_FC_FOR(TC_FC_CORE, WIDE, 12)
@@ -185,6 +190,7 @@ TC_INLINE void tc_fc_outputs(const tc_fully_connected_s8_dsp_params *p, int32_t 
     } else {
         switch (p->form) {
             TC_FC_CASES(WIDE, 0)
+            TC_FC_CASES(WIDE, 1)
             TC_FC_CASES(WIDE, 8)
             TC_FC_CASES(WIDE, 10)
             TC_FC_CASES(WIDE, 12)

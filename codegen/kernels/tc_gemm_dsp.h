@@ -47,25 +47,32 @@
     "ssat r12, #8, r12, asr #" #form "\n"                               \
     "ssat lr, #8, lr, asr #" #form "\n"
 
-#define TC_GEMM_REQUANTIZE_0                                            \
-    "ldmia r1!, {r4-r7}\n"                                              \
-    "ldm sp, {r0, r8-r11}\n"                                            \
+#define TC_GEMM_HIGH_ASM                                                \
     "smmlar r2, r2, r4, r2\n"                                           \
     "smmlar r3, r3, r4, r3\n"                                           \
     "smmlar r12, r12, r6, r12\n"                                        \
-    "smmlar lr, lr, r6, lr\n"                                           \
+    "smmlar lr, lr, r6, lr\n"
+#define TC_GEMM_TIES_0                                                  \
     "add r2, r2, r2, asr #31\n"                                         \
     "add r3, r3, r3, asr #31\n"                                         \
     "add r12, r12, r12, asr #31\n"                                      \
-    "add lr, lr, lr, asr #31\n"                                         \
-    "smmlar r2, r2, r5, r11\n"                                          \
-    "smmlar r3, r3, r5, r11\n"                                          \
-    "smmlar r12, r12, r7, r11\n"                                        \
-    "smmlar lr, lr, r7, r11\n"                                          \
+    "add lr, lr, lr, asr #31\n"
+#define TC_GEMM_TIES_1
+#define TC_GEMM_SCALE_ASM(zero_point)                                   \
+    "smmlar r2, r2, r5, " #zero_point "\n"                              \
+    "smmlar r3, r3, r5, " #zero_point "\n"                              \
+    "smmlar r12, r12, r7, " #zero_point "\n"                            \
+    "smmlar lr, lr, r7, " #zero_point "\n"                              \
     "ssat r2, #8, r2\n"                                                 \
     "ssat r3, #8, r3\n"                                                 \
     "ssat r12, #8, r12\n"                                               \
     "ssat lr, #8, lr\n"
+#define TC_GEMM_REQUANTIZE_LONG(ties)                                   \
+    "ldmia r1!, {r4-r7}\n"                                              \
+    "ldm sp, {r0, r8-r11}\n"                                            \
+    TC_GEMM_HIGH_ASM ties TC_GEMM_SCALE_ASM(r11)
+#define TC_GEMM_REQUANTIZE_0 TC_GEMM_REQUANTIZE_LONG(TC_GEMM_TIES_0)
+#define TC_GEMM_REQUANTIZE_1 TC_GEMM_REQUANTIZE_LONG(TC_GEMM_TIES_1)
 #define TC_GEMM_REQUANTIZE_8 TC_GEMM_REQUANTIZE_SHIFTED(8)
 #define TC_GEMM_REQUANTIZE_10 TC_GEMM_REQUANTIZE_SHIFTED(10)
 #define TC_GEMM_REQUANTIZE_12 TC_GEMM_REQUANTIZE_SHIFTED(12)
@@ -130,6 +137,7 @@
     TC_GEMM_FOR_LONG(TC_GEMM_FULL, form)    \
     TC_GEMM_FOR_LONG(TC_GEMM_CHUNKED, form)
 TC_GEMM_DEFINE(0)
+TC_GEMM_DEFINE(1)
 TC_GEMM_DEFINE(8)
 TC_GEMM_DEFINE(10)
 TC_GEMM_DEFINE(12)
@@ -171,6 +179,7 @@ TC_INLINE void tc_gemm_dsp(int32_t form, int32_t steps, int32_t chunks, const in
 #if TC_HAS_DSP
     switch (form) {
         TC_GEMM_CASES(0)
+        TC_GEMM_CASES(1)
         TC_GEMM_CASES(8)
         TC_GEMM_CASES(10)
         TC_GEMM_CASES(12)

@@ -123,6 +123,7 @@ def _fully_connected_cases() -> list[Case]:
             fully_connected(variant, f"{tag}-128", (128,), 16),
             fully_connected(variant, f"{tag}-640", (640,), 8, relu=False, zero_points=(5, 96)),
             fully_connected(variant, f"{tag}-odd", (67,), 10, zero_points=(4, -128)),
+            fully_connected(variant, f"{tag}-uneven", (16,), 12, spread=12.0, scale=2.0**-9),
             fully_connected(variant, f"{tag}-few", (3,), 2, relu=False, zero_points=(0, -5)),
             fully_connected(variant, f"{tag}-vectors", (3, 2, 12), 6, relu=False, zero_points=(-20, 7)),
             fully_connected(variant, f"{tag}-extremes", (40,), 12, kind="extremes", scale=2.0**-11),
@@ -156,6 +157,7 @@ def _add_cases() -> list[Case]:
         add("add-swapped", (3, 5, 7), (1.3, 0.4)),
         add("add-signed", (3, 5, 7), (0.3, 0.9), (1, 2, -3), relu=False),
         add("add-extremes", (2, 8, 8), (0.3, 0.9), kind="extremes"),
+        add("add-coarse", (2, 4, 5), (300.0, 500.0), (1, 2, -128)),
         add("sub", (3, 4, 5), (0.3, 0.9), subtracts=True),
         add("sub-signed", (3, 4, 5), (0.9, 0.3), (1, 2, -3), subtracts=True, relu=False),
     ]
@@ -181,6 +183,7 @@ def _depthwise_cases() -> list[Case]:
         depthwise(dense, "dw-valid", (6, 7, 4), padding=(0, 0, 0, 0), kind="extremes"),
         depthwise(dense, "dw-column", (4, 1, 9), kind="smallest", scale=2.0**-11),
         depthwise(dense, "dw-uneven", (4, 6, 4), padding=(2, 2, 0, 1), kind="largest", scale=2.0**-11),
+        depthwise(dense, "dw-uneven-scales", (4, 6, 8), spread=12.0, scale=2.0**-9),
         depthwise(dense, "dw-single", (4, 8, 4), rounding=Rounding.SINGLE, relu=False, zero_points=(1, 2)),
     ]
 
@@ -203,7 +206,21 @@ def _conv2d_cases() -> list[Case]:
         conv2d(direct, "smallest", (4, 4, 16), 4, (3, 3), padding=same, kind="smallest", scale=2.0**-12),
         conv2d(direct, "signed", (5, 5, 9), 5, (3, 3), padding=same, relu=False, zero_points=(3, -7)),
         conv2d(direct, "clamped", (4, 5, 4), 4, (1, 1), activation_=o.Activation(-20.0, 60.0), zero_points=(0, -30)),
+        conv2d(direct, "uneven-scales", (3, 4, 8), 8, (1, 1), spread=12.0, scale=2.0**-9),
         conv2d(direct, "single", (4, 5, 24), 6, (3, 3), relu=False, zero_points=(0, 5), rounding=Rounding.SINGLE),
+    ]
+
+
+def _packed_cases() -> list[Case]:
+    kernel = next(v for v in DSP[o.Conv2D] if v.name == "conv2d_packed_s8_dsp")
+    same = (1, 1, 1, 1)
+    return [
+        conv2d(kernel, "packed", (4, 16, 32), 8, (1, 1)),
+        conv2d(kernel, "packed-rows", (7, 5, 64), 6, (1, 1), relu=False, zero_points=(5, -3)),
+        conv2d(kernel, "packed-wide", (2, 37, 16), 4, (1, 1), stride=(1, 1), zero_points=(5, -128)),
+        conv2d(kernel, "packed-window", (6, 6, 12), 5, (3, 3), padding=same, zero_points=(-4, -128)),
+        conv2d(kernel, "packed-deep", (3, 3, 64), 3, (3, 3), padding=same, relu=False, zero_points=(-4, 8)),
+        conv2d(kernel, "packed-column", (5, 1, 6), 2, (1, 1), kind="extremes"),
     ]
 
 
@@ -252,4 +269,7 @@ def _winograd_cases() -> list[Case]:
 
 def all_cases() -> list[Case]:
     """Every DSP variant on shapes that reach each of its paths."""
-    return [*_conv2d_cases(), *_depthwise_cases(), *_fully_connected_cases(), *_add_cases(), *_winograd_cases()]
+    families = (
+        _conv2d_cases, _depthwise_cases, _fully_connected_cases, _add_cases, _winograd_cases, _packed_cases,
+    )  # fmt: skip
+    return [case for family in families for case in family()]

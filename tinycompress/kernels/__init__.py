@@ -12,6 +12,7 @@ from tinycompress.kernels import (
     add_dsp,
     conv2d,
     conv2d_dsp,
+    conv2d_packed_dsp,
     depthwise,
     depthwise_dsp,
     elementwise,
@@ -60,7 +61,7 @@ PORTABLE: KernelTable = {
 """Kernels in portable C."""
 
 DSP: KernelTable = {
-    o.Conv2D: (*winograd_dsp.WINOGRAD, *conv2d_dsp.CONV2D),
+    o.Conv2D: (*winograd_dsp.WINOGRAD, *conv2d_dsp.CONV2D, *conv2d_packed_dsp.CONV2D_PACKED),
     o.DepthwiseConv2D: depthwise_dsp.DEPTHWISE,
     o.FullyConnected: fully_connected_dsp.FULLY_CONNECTED,
     o.Add: add_dsp.ADD,

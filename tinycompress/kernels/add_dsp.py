@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,8 @@ def _terms(op: Add | Sub, graph: Graph, rounding: Rounding) -> Terms | None:
     requantization = choose_requantization(output, clamp, rounding, forms)
     if requantization is None:
         return None
+    if requantization.form not in SHIFT_FORMS:
+        requantization = replace(requantization, form=FORM_TIES)
     halves = [i for i, pair in enumerate(pairs) if pair == _HALF and not (isinstance(op, Sub) and i == 1)]
     return Terms((tables[0], tables[1]), requantization, halves[-1] if halves else None)
 

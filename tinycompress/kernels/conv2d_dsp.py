@@ -14,7 +14,7 @@ from tinycompress.ir.tensor import Array, Tensor
 from tinycompress.kernels import gemm_dsp as gemm
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
 from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
-from tinycompress.kernels.requantize_dsp import Clamp, Requantization, choose_requantization
+from tinycompress.kernels.requantize_dsp import Channels, Clamp, Requantization, choose_requantization
 
 CORE_HEADERS = ("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h", "tc_gemm_dsp.h")
 
@@ -68,13 +68,18 @@ def clamp_of(op: Conv2D | DepthwiseConv2D | FullyConnected, y: Tensor) -> Clamp:
     return Clamp(y.quantization.tensor_zero_point, *activation_range(op.activation, y))
 
 
-def requantization_of(op: Conv2D, graph: Graph, rounding: Rounding) -> Requantization | None:
-    """The exact requantization form of the layer's channels, None when there is none."""
+def channels_of_layer(op: Conv2D, graph: Graph, rounding: Rounding) -> Channels:
+    """Multipliers, shifts and accumulator ranges of the output channels."""
     x, weights, y = graph.tensors[op.inputs[0]], graph.tensors[op.weights], graph.tensors[op.output]
     rows = weights.constant.reshape(weights.shape[0], -1)
     multipliers = convolution_multipliers(x, weights, y, len(rows), rounding)
-    channels = gemm.channels_of(rows, folded_bias(op, graph), *multipliers)
-    return choose_requantization(channels, clamp_of(op, y), rounding)
+    return gemm.channels_of(rows, folded_bias(op, graph), *multipliers)
+
+
+def requantization_of(op: Conv2D, graph: Graph, rounding: Rounding) -> Requantization | None:
+    """The exact requantization form of the layer's channels, None when there is none."""
+    clamp = clamp_of(op, graph.tensors[op.output])
+    return choose_requantization(channels_of_layer(op, graph, rounding), clamp, rounding)
 
 
 def supports(op: Conv2D, graph: Graph) -> bool:
@@ -95,7 +100,7 @@ def rows_per_step(op: Any, graph: Graph) -> int:
     return 1 + graph.tensors[op.output].shape[1] % 2
 
 
-def _padded_columns(op: Conv2D, graph: Graph) -> int:
+def padded_columns(op: Conv2D, graph: Graph) -> int:
     """Output columns whose window is gathered tap by tap: it leaves the row, or is dilated."""
     width, outputs = graph.tensors[op.inputs[0]].shape[1], graph.tensors[op.output].shape[1]
     reach = graph.tensors[op.weights].shape[2]
@@ -106,14 +111,21 @@ def _padded_columns(op: Conv2D, graph: Graph) -> int:
 
 
 def instructions(op: Conv2D, graph: Graph) -> int:
-    """Core exactly as counted; gather as fitted on counted layers, 5 a byte where taps leave the row."""
+    """Core exactly as counted, and the gather."""
     height, width, outputs = graph.tensors[op.output].shape
     window = window_of(graph.tensors[op.weights])
     requantization = requantization_of(op, graph, rounding_of(graph))
     block = gemm.block_instructions(requantization.form if requantization else 0, window.depth)
-    gather = 5 * window.depth.groups + 12 * window.rows + 12
-    padded = 5 * _padded_columns(op, graph) * height * window.rows * window.run
-    return padded + -(-height * width // 2) * (-(-outputs // 2) * block + 2 * gather + 40)
+    return gather_instructions(op, graph) + -(-height * width // 2) * (-(-outputs // 2) * block + 40)
+
+
+def gather_instructions(op: Conv2D, graph: Graph) -> int:
+    """Widening every output pixel's window once, as fitted on counted layers: 5 a byte where taps leave the row."""
+    height, width, _ = graph.tensors[op.output].shape
+    window = window_of(graph.tensors[op.weights])
+    gather = 4 * window.depth.groups + 5 * window.rows + 12
+    padded = 5 * padded_columns(op, graph) * height * window.rows * window.run
+    return padded + height * width * gather
 
 
 def window_scalars(op: Conv2D | DepthwiseConv2D, graph: Graph, kernel: tuple[int, int]) -> Scalars:
@@ -136,6 +148,24 @@ def window_scalars(op: Conv2D | DepthwiseConv2D, graph: Graph, kernel: tuple[int
     )
 
 
+def packed_params(
+    kernel: str, op: Conv2D, graph: Graph, window: Window, requantization: Requantization, stream: Array, layout: str
+) -> PackedKernel:
+    """The params of `kernel`, which all matrix-core convolutions have in common, with their stream."""
+    weights = graph.tensors[op.weights]
+    return PackedKernel(
+        f"tc_{kernel}_params",
+        (
+            *window_scalars(op, graph, (weights.shape[1], weights.shape[2])),
+            ("form", requantization.form),
+            ("steps", window.depth.steps),
+            ("chunks", window.depth.chunks),
+            ("is_dense", int(window.is_dense)),
+        ),
+        (PackedArray("stream", stream, describe(weights, "weights, bias, multipliers", layout)),),
+    )
+
+
 def pack(op: Conv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
     """One stream per layer in the order in which the core reads it."""
     weights = graph.tensors[op.weights]
@@ -144,17 +174,7 @@ def pack(op: Conv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
         raise ValueError(f"{op.name} has no exact form on this kernel: ask supports() first")
     window = window_of(weights)
     stream = gemm.pack_stream(weight_rows(weights, window), folded_bias(op, graph), requantization, window.depth)
-    return PackedKernel(
-        "tc_conv2d_s8_dsp_params",
-        (
-            *window_scalars(op, graph, (weights.shape[1], weights.shape[2])),
-            ("form", requantization.form),
-            ("steps", window.depth.steps),
-            ("chunks", window.depth.chunks),
-            ("is_dense", int(window.is_dense)),
-        ),
-        (PackedArray("stream", stream, describe(weights, "weights, bias, multipliers", "as 16-bit lanes")),),
-    )
+    return packed_params("conv2d_s8_dsp", op, graph, window, requantization, stream, "as 16-bit lanes")
 
 
 CONV2D = (

@@ -14,7 +14,7 @@ from tinycompress.kernels import gemm_dsp as gemm
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
 from tinycompress.kernels.conv2d_dsp import clamp_of, rounding_of
 from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
-from tinycompress.kernels.requantize_dsp import FORM_TIES, Requantization, choose_requantization
+from tinycompress.kernels.requantize_dsp import Requantization, choose_requantization, form_instructions
 
 MAX_UNROLLED_PAIRS = 6
 MAX_UNROLLED_COLUMNS = 12
@@ -119,7 +119,7 @@ def _pack_stride2(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> Pack
 def _instructions_stride2(op: DepthwiseConv2D, graph: Graph) -> int:
     height, width, channels = graph.tensors[op.output].shape
     requantization = requantization_of(op, graph, rounding_of(graph))
-    extra = 4 if requantization is None or requantization.form == FORM_TIES else 0
+    extra = 2 * (form_instructions(requantization.form) - 2) if requantization else 4
     rounds = unrolled(width, MAX_UNROLLED_COLUMNS)[1]
     row = width * (25 + extra) + (3 * rounds + 3 if rounds > 1 else 0)
     return -(-height // 2) * (channels * (row + 13) + -(-channels // 4) * (52 * width + 60) + 250)
@@ -129,7 +129,7 @@ def _instructions(op: DepthwiseConv2D, graph: Graph) -> int:
     height, width, channels = graph.tensors[op.output].shape
     columns = min(graph.tensors[op.inputs[0]].shape[1], width + 2)
     requantization = requantization_of(op, graph, rounding_of(graph))
-    extra = 2 if requantization is None or requantization.form == FORM_TIES else 0
+    extra = form_instructions(requantization.form) - 2 if requantization else 2
     pairs, rounds = unrolled(width // 2, MAX_UNROLLED_PAIRS)
     row = pairs * rounds * (45 + 4 * extra) + width % 2 * (25 + 2 * extra) + (3 * rounds + 3 if rounds > 1 else 0)
     return -(-height // 2) * (channels * (row + 12) + -(-channels // 4) * (20 * columns + 60) + 150)

@@ -13,7 +13,13 @@ from tinycompress.kernels import gemm_dsp as gemm
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
 from tinycompress.kernels.conv2d_dsp import clamp_of, rounding_of
 from tinycompress.kernels.packing import describe, folded_bias, has_plain_weights, output_range
-from tinycompress.kernels.requantize_dsp import FORM_TIES, Channels, Requantization, choose_requantization, ties_form
+from tinycompress.kernels.requantize_dsp import (
+    Channels,
+    Requantization,
+    choose_requantization,
+    form_instructions,
+    ties_form,
+)
 
 MAX_UNROLL = 16
 _PACKED_SUM_LIMIT = 1 << 23
@@ -127,7 +133,8 @@ def _count(op: FullyConnected, graph: Graph, group: int, block: int) -> int:
 
 def _wide_instructions(op: FullyConnected, graph: Graph) -> int:
     form = _wide_form(op, graph, rounding_of(graph))
-    return _count(op, graph, 21, 31 if form is None or form.form == FORM_TIES else 19)
+    per_output = form_instructions(form.form) if form else 4
+    return _count(op, graph, 21, 11 + 4 * per_output + (4 if per_output > 2 else 0))
 
 
 def _packed_instructions(op: FullyConnected, graph: Graph) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycompress.kernels.requantize_dsp import FORM_TIES, Channels, Int64, Requantization
+from tinycompress.kernels.requantize_dsp import Channels, Int64, Requantization, form_instructions
 
 MAX_STEPS = 18
 _CHUNK_STEPS = range(9, MAX_STEPS + 1)
@@ -38,7 +38,7 @@ def depth_for(groups: int) -> Depth:
 def block_instructions(form: int, depth: Depth) -> int:
     """Counted instructions of the core per 2 output channels x 2 pixels."""
     loops = _LOOP_INSTRUCTIONS * depth.chunks if depth.chunks > 1 else 0
-    return (26 if form == FORM_TIES else 18) + 10 * depth.groups + loops
+    return 10 + 4 * form_instructions(form) + 10 * depth.groups + loops
 
 
 def channels_of(weights: NDArray[Any], folded_bias: NDArray[Any], multiplier: Any, shift: Any) -> Channels:

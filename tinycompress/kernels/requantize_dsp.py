@@ -4,13 +4,14 @@ Double rounding of x·Q·2^(−31−s) is one floor: floor(x·Q·2^(−31−s) +
 because floors nest; below zero the last term is subtracted (ties go away from zero). Form S computes it with SMMLA and
 a saturating shift by S from x' = x·2^(k+1), k = S − s ≥ 1: floor(x'·Q / 2^32) + 2^(S−1) + 2^(k−1), shifted right by S.
 It serves layers whose negative results are clamped (zero point = activation minimum: ReLU) and single rounding, whose
-one constant is 2^(S−1). Form 0 serves every layer with right shifts ≥ 2, in four instructions.
+one constant is 2^(S−1). Form 0 serves every layer with right shifts ≥ 2, in four instructions; form 1 is form 0 without
+the instruction for negative ties, where negative results are clamped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tinycompress.ir.graph import Rounding
 Int64 = NDArray[np.int64]
 
 FORM_TIES = 0
+FORM_RELU = 1
 SHIFT_FORMS = (8, 10, 12, 14)
 """Saturating shifts that the cores are instantiated for; together they hold any right shifts within 5 of each other."""
 
@@ -76,7 +78,11 @@ def choose_requantization(
             shifted = _shifted(channels, clamp, rounding, form)
             if shifted is not None:
                 return shifted
-    return ties_form(channels) if rounding is Rounding.DOUBLE else None
+    if rounding is Rounding.SINGLE:
+        return None
+    ties = ties_form(channels)
+    is_relu = clamp.low >= clamp.zero_point
+    return replace(ties, form=FORM_RELU) if ties is not None and is_relu else ties
 
 
 def ties_form(channels: Channels) -> Requantization | None:
@@ -151,3 +157,8 @@ def _round_shift(values: Int64, amount: Int64) -> Int64:
     half = np.where(amount > 0, np.int64(1) << np.maximum(amount - 1, 0), 0)
     shifted: Int64 = (values + half) >> amount
     return shifted
+
+
+def form_instructions(form: int) -> int:
+    """Instructions per output of a form, from accumulator to saturated byte."""
+    return {FORM_TIES: 4, FORM_RELU: 3}.get(form, 2)

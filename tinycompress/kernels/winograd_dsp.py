@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tinycompress.ir.fixedpoint import convolution_multipliers, requantize
+from tinycompress.ir.fixedpoint import requantize
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import Conv2D
 from tinycompress.ir.tensor import Array
 from tinycompress.kernels import gemm_dsp as gemm
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
-from tinycompress.kernels.conv2d_dsp import CORE_HEADERS, clamp_of, rounding_of
+from tinycompress.kernels.conv2d_dsp import CORE_HEADERS, channels_of_layer, clamp_of, rounding_of
 from tinycompress.kernels.packing import describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import Channels, Clamp, Int64, thresholds
 
@@ -97,15 +97,8 @@ def _computed(scaling: Scaling, sums: Int64, k: int, clamp: Clamp) -> Int64:
     return y
 
 
-def _channels(op: Conv2D, graph: Graph, rounding: Rounding) -> Channels:
-    x, weights, y = graph.tensors[op.inputs[0]], graph.tensors[op.weights], graph.tensors[op.output]
-    rows = weights.constant.reshape(weights.shape[0], -1)
-    multipliers = convolution_multipliers(x, weights, y, len(rows), rounding)
-    return gemm.channels_of(rows, folded_bias(op, graph), *multipliers)
-
-
 def _scaling(op: Conv2D, graph: Graph, rounding: Rounding) -> Scaling | None:
-    return scaling_for(_channels(op, graph, rounding), clamp_of(op, graph.tensors[op.output]), rounding)
+    return scaling_for(channels_of_layer(op, graph, rounding), clamp_of(op, graph.tensors[op.output]), rounding)
 
 
 def _supports(op: Conv2D, graph: Graph) -> bool:
