@@ -11,8 +11,8 @@ import pytest
 
 from tests.emulator.stub import STUB, Builder, StubBuild, need, stub_binding
 from tinycompress import assets, boards
-from tinycompress.boards import Board
 from tinycompress.build import Firmware, build_firmware
+from tinycompress.build.toolchain import target_toolchain
 from tinycompress.device import emulate, open_session
 from tinycompress.device.emulated.rules import RULES
 from tinycompress.errors import DeviceError, TargetFault
@@ -131,20 +131,21 @@ MUTANTS = (
 )
 
 
-def build_mutant(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, edits: tuple[tuple[str, str, str], ...], board: Board
-) -> Firmware:
-    """The stub firmware from a copy of firmware/ with (file, old, new) edits; each `old` must stand there once."""
-    copy = folder / "firmware"
-    shutil.copytree(assets.directory("firmware"), copy)
+def build_mutant(base: Firmware, folder: Path, edits: tuple[tuple[str, str, str], ...]) -> Firmware:
+    """`base` with (file, old, new) edits in firmware/; each `old` must stand there once. Only these are compiled."""
+    copy = shutil.copytree(assets.directory("firmware"), folder / "firmware")
+    out = shutil.copytree(base.elf.parent, folder / "build")
+    chain = target_toolchain("zig", base.board)
     for name, old, new in edits:
         path = copy / name
         text = path.read_text()
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
         path.write_text(text.replace(old, new))
-    original = assets.directory
-    monkeypatch.setattr(assets, "directory", lambda name: copy if name == "firmware" else original(name))
-    return build_firmware(STUB, stub_binding(), board, "zig", folder / "build")
+        prefix = "port_" if name.startswith("ports/") else ""
+        chain.compile(path, out / "fw" / f"{prefix}{path.stem}.o", includes=(out, STUB, copy))
+    objects = sorted((*(out / "lib").glob("*.o"), *(out / "fw").glob("*.o")))
+    chain.link(objects, out / "firmware.ld", out / "firmware.elf")
+    return dataclasses.replace(base, elf=out / "firmware.elf")
 
 
 def run_to_the_end(firmware: Firmware, entry: str = "reset") -> None:
@@ -156,10 +157,9 @@ def run_to_the_end(firmware: Firmware, entry: str = "reset") -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: f"{m.code}-{m.name}")
-def test_mutant_is_rejected_by_its_rule(mutant: Mutant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    need()
+def test_mutant_is_rejected_by_its_rule(mutant: Mutant, stub_firmware: Builder, tmp_path: Path) -> None:
     edit = (mutant.file, mutant.old, mutant.new)
-    firmware = build_mutant(monkeypatch, tmp_path, (edit,), boards.board(mutant.board))
+    firmware = build_mutant(stub_firmware(StubBuild(mutant.board)), tmp_path, (edit,))
     with pytest.raises(DeviceError) as caught:
         run_to_the_end(firmware, mutant.entry)
     assert caught.value.code == mutant.code
@@ -167,9 +167,9 @@ def test_mutant_is_rejected_by_its_rule(mutant: Mutant, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kind", ["float", "double"])
-def test_fpu_rule(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Single precision needs CPACR. Double precision is refused even by a core that is told it had it."""
-    need()
+def test_fpu_rule(kind: str, stub_firmware: Builder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Single precision needs CPACR. Double precision is refused even when the compiler was told the core has it."""
+    base = stub_firmware(StubBuild())
     edits = [(PORT, "\nvoid port_init(void)\n{\n", FLOAT_AT_START.format(type=kind))]
     if kind == "float":
         edits.append(("startup.c", "    CPACR |= 0xFu << 20;", "    CPACR |= 0u;"))
@@ -177,7 +177,7 @@ def test_fpu_rule(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         monkeypatch.setattr(
             "tinycompress.build.toolchain._ZIG_CPUS", {("cortex-m7", "fpv5-sp-d16"): "cortex_m7+fp_armv8d16"}
         )
-    firmware = build_mutant(monkeypatch, tmp_path, tuple(edits), boards.board("stm32f746"))
+    firmware = build_mutant(base, tmp_path, tuple(edits))
     with pytest.raises(DeviceError) as caught:
         run_to_the_end(firmware)
     assert caught.value.code == "TC-D319"
@@ -213,14 +213,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("board", ["stm32f746", "mps2-an500"])
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_reported_by_the_firmware(
-    name: str, board: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    target = boards.board(board)
-    need(engine=target.emulator.engine)
+def test_fault_is_reported_by_the_firmware(name: str, board: str, stub_firmware: Builder, tmp_path: Path) -> None:
     old, new, words = FAULTS[name]
-    firmware = build_mutant(monkeypatch, tmp_path, (("main.c", old, new),), target)
-    with emulate(firmware, target) as url:
+    firmware = build_mutant(stub_firmware(StubBuild(board)), tmp_path, (("main.c", old, new),))
+    with emulate(firmware, firmware.board) as url:
         with open_session(url, firmware.identity) as session, pytest.raises(TargetFault, match=words) as caught:
             session.stats()
         assert caught.value.code == "TC-D109"
@@ -228,13 +224,12 @@ def test_fault_is_reported_by_the_firmware(
             open_session(url, firmware.identity)
 
 
-def test_fault_in_the_fault_handler_is_a_lockup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    need()
+def test_fault_in_the_fault_handler_is_a_lockup(stub_firmware: Builder, tmp_path: Path) -> None:
     edits = (
         ("main.c", STATS, STATS + "    *(volatile uint32_t *)0x70000000u = 1u;\n"),
         ("fault.c", "    port_fault_uart();\n", "    *(volatile uint32_t *)0x70000000u = 1u;\n"),
     )
-    firmware = build_mutant(monkeypatch, tmp_path, edits, boards.board("stm32f746"))
+    firmware = build_mutant(stub_firmware(StubBuild()), tmp_path, edits)
     with (
         pytest.raises(DeviceError, match="TC-D334"),
         emulate(firmware, firmware.board) as url,
@@ -243,10 +238,9 @@ def test_fault_in_the_fault_handler_is_a_lockup(monkeypatch: pytest.MonkeyPatch,
         session.stats()
 
 
-def test_flash_cannot_be_stored_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    need()
+def test_flash_cannot_be_stored_to(stub_firmware: Builder, tmp_path: Path) -> None:
     edit = ("main.c", STATS, STATS + "    *(volatile uint32_t *)0x08000000u = 1u;\n")
-    firmware = build_mutant(monkeypatch, tmp_path, (edit,), boards.board("stm32f746"))
+    firmware = build_mutant(stub_firmware(StubBuild()), tmp_path, (edit,))
     with (
         emulate(firmware, firmware.board) as url,
         open_session(url, firmware.identity) as session,
