@@ -98,7 +98,10 @@ class _Run:
         self.task.check_classes(self.source.tensors[output].shape[-1])
 
     def _key(self) -> str:
-        parts = [self.recipe.model_dump(mode="json"), self.limits, graph_sha256(self.source), self.task.name]
+        loss = self.task.loss_name
+        task = [self.task.name, self.task.kind, getattr(loss, "__qualname__", loss), self.task.metric_name]
+        parts = [self.recipe.model_dump(mode="json"), self.limits, graph_sha256(self.source), task]
+        parts += [self.has_dsp, self.clock_hz]
         if self.teacher_source is not None:
             parts.append(graph_sha256(self.teacher_source))
         arrays = [a for s in (self.task.train, self.task.val) for a in (s.inputs, s.targets) if a is not None]

@@ -181,3 +181,25 @@ def test_residual_networks_are_pruned_with_matching_additions() -> None:
     result = compress(graph, images, Budget(weights_bytes=int(0.5 * full["weights_bytes"])), recipe())
     assert set(result.widths) == {g.name for g in find_groups(graph).prunable}
     assert result.stages[0].facts["prune"]["before"] == find_groups(graph).widths()
+
+
+def test_a_pruned_network_runs_anywhere(tmp_path: Path) -> None:
+    """Stored, reloaded, exported to ONNX and run by plain PyTorch and ONNX Runtime: the same outputs."""
+    import torch
+
+    from tinycompress.execute.torch_module import GraphModule
+    from tinycompress.export.onnx import export_onnx
+
+    runtime = pytest.importorskip("onnxruntime")
+    result = compress(GRAPH, blobs(), BUDGET, recipe(prune={"method": "l1", "end": 0.5}))
+    folder = result.save(tmp_path / "result")
+    reloaded = load(folder / "float")
+    samples = blobs().test.inputs[:4]
+    with torch.no_grad():
+        expected = GraphModule(reloaded).eval()(torch.from_numpy(samples)).numpy()
+    session = runtime.InferenceSession(export_onnx(result.graph), providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    for sample, wanted in zip(samples, expected, strict=True):
+        shaped = sample.transpose(2, 0, 1) if entry.shape[1] == 2 else sample
+        (found,) = session.run(None, {entry.name: shaped[None]})
+        np.testing.assert_allclose(found[0], wanted, atol=1e-5)

@@ -1,0 +1,1 @@
+"""Which channels go: differentiable widths, criteria, repair to the budget, hooks into training."""
