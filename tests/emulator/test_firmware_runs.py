@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -193,3 +198,35 @@ def test_bytes_sent_while_the_target_computes_are_lost_and_counted(stub_firmware
             port.write(encode(Frame(Msg.INVOKE, 77, encode_invoke(20))) + encode(Frame(Msg.STATS, 78, b"")))
             assert session.stats().overruns > 0
             assert session.infer([stub_data(), BIAS])[0] == stub_mixed(stub_data())
+
+
+KILLED = """
+import os, pickle, signal, sys
+from tinycompress.device import emulate
+firmware = pickle.load(open(sys.argv[1], "rb"))
+with emulate(firmware, firmware.board):
+    children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+    print(*children, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("board", ["stm32f746", "mps2-an500"])
+def test_the_emulator_ends_with_a_killed_parent(stub_firmware: Builder, board: str, tmp_path: Path) -> None:
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("needs Linux's /proc")
+    (tmp_path / "firmware").write_bytes(pickle.dumps(stub_firmware(StubBuild(board))))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "firmware")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL
+    (child,) = done.stdout.split()
+    for _ in range(1000):
+        try:
+            is_gone = Path(f"/proc/{child}/stat").read_text().split()[2] == "Z"
+        except OSError:
+            is_gone = True
+        if is_gone:
+            return
+        os.sched_yield()
+    pytest.fail(f"emulator process {child} lives on")

@@ -34,6 +34,8 @@ from tinycompress.errors import DeviceError
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 ICOUNT_SHIFT = 7  # firmware/ports/mps2 turns timer ticks into instructions with the same number
+# PR_SET_PDEATHSIG (1) sends SIGKILL (9) to the emulator when its parent is gone.
+_LEASH = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 ENTRIES = ("reset", "openocd")
 
 
@@ -74,18 +76,23 @@ def _start_unicorn(firmware: Firmware, board: Board, tcp: bool, entry: str) -> t
     command += ["--tcp"] if tcp else []
     package_parent = str(Path(boards.__file__).parent.parent)
     path = os.pathsep.join(p for p in (package_parent, os.environ.get("PYTHONPATH")) if p)
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    process = _popen(command, {**os.environ, "PYTHONPATH": path})
     line = _first_line(process)
     if not line.startswith('{"port"'):
         raise _stop(process, line, grace_s=START_TIMEOUT_S) or DeviceError("TC-D332", "the emulator did not start")
     return process, str(json.loads(line)["port"])
+
+
+def _popen(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Start an emulator that ends with this process, however this process ends (on Linux)."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _LEASH, *command] if sys.platform == "linux" else command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
@@ -130,9 +137,7 @@ def _start_qemu(firmware: Firmware, board: Board, _tcp: bool, _entry: str) -> tu
     command = [qemu, "-M", str(board.emulator.machine), "-kernel", str(firmware.elf), "-display", "none"]
     command += ["-monitor", "none", "-nodefaults", "-icount", f"shift={ICOUNT_SHIFT}"]
     command += ["-serial", f"tcp:127.0.0.1:{number},server=on,wait=on,nodelay=on"]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = _popen(command, dict(os.environ))
     if not _is_readable(process.stderr, process.stdout) or process.poll() is not None:
         raise _stop(process, grace_s=0.5) or DeviceError("TC-D332", "QEMU did not start")
     return process, f"socket://127.0.0.1:{number}"
