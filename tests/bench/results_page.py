@@ -42,7 +42,8 @@ def write_page(results: Path, page: Path, expected: Mapping[str, Sequence[tuple[
         "",
         "Made by `python -m tests.bench.experiments report` from the JSON files in `docs/results/`, which hold every",
         "recipe in full. Accuracy is on the test split, in percent: mean over seeds, ± standard deviation when there",
-        "are at least two. int8 is the integer reference, quantized after training. CPU, one thread per run.",
+        "are at least two. int8 is the integer reference, quantized after training. Weights and arena are those of the",
+        "exact plan, which packs weights wider, for faster kernels, where the budget leaves room. CPU, one thread per run.",
         "",
     ]
     for table, rows in expected.items():
@@ -64,13 +65,14 @@ def _table(found: list[dict[str, Any]], rows: Sequence[tuple[str, str, int]]) ->
         here = [done[setting, arm, s] for s in seeds if (setting, arm, s) in done]
         good = [r for r in here if "error" not in r]
         if not here:
-            lines.append(f"| {setting} | {arm} | not run | | | | | |")
+            lines.append(f"| {setting} | {arm} | not run | | | | | | |")
             continue
         if not good:
-            lines.append(f"| {setting} | {arm} | {here[0]['error']} | | | | | |")
+            lines.append(f"| {setting} | {arm} | {here[0]['error']} | | | | | | |")
             continue
         cells = [setting, arm, " ".join(str(r["seed"]) for r in good)]
         cells += [_spread([100 * r[k] for r in good]) for k in ("float", "int8")]
+        cells.append(_range([r["stages"][-1]["parameters"] for r in good]))
         cells += [_range([r["resources"][k] for r in good]) for k in ("weights_bytes", "arena_bytes", "macs")]
         lines.append("| " + " | ".join(cells) + " |")
     missing = [f"{s} {a} seed {n}" for s, a, n in rows if (s, a, n) not in done]
