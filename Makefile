@@ -48,7 +48,7 @@ bench: $(DEV) ## Print instructions, RAM and flash beside the peers' figures
 	$(BIN)/python -m pytest -q -m bench tests/bench -s
 
 bench-onnx: $(DEV) ## Print how many of onnx's own node tests import and pass
-	$(BIN)/python tests/bench/onnx_backend.py
+	$(BIN)/python -m tests.bench.onnx_backend
 
 golden: $(DEV) ## Rewrite the golden files after a change that was meant
 	$(BIN)/python -m pytest -q tests/golden tests/cli --update-golden

@@ -29,7 +29,8 @@ def read_model_bytes(path: Path) -> bytes:
     Raises ModelError TC-M601 (too big), TC-M602 (missing, unreadable or not a regular file).
     """
     try:
-        with open(path, "rb") as file:
+        # A pipe must not block the open; whatever it is, it is looked at before it is read.
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ModelError("TC-M602", f"{path} is not a regular file", where=str(path))

@@ -252,10 +252,11 @@ def _read_inside(directory: Path, location: str, offset: int, size: int, where: 
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise ModelError("TC-M602", f"cannot read {source_name(location)!r}: {error.strerror}", where=where) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise UnsafeModelError("TC-M608", f"{source_name(location)!r} is not a regular file", where=where)
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise UnsafeModelError("TC-M608", f"{source_name(location)!r} is not a regular file", where=where)
         if offset < 0 or offset + size > status.st_size:
             raise ModelError("TC-M605", f"wants bytes {offset}..{offset + size} of {status.st_size}", where=where)
         file.seek(offset)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import tflite
 
@@ -121,8 +122,11 @@ def parse(data: bytes, where: str) -> TfliteFile:
 
 
 def _operator_kind(code: Any) -> str:
-    # Files older than 2020 keep the code in the one-byte field; newer ones put 127 there when it does not fit.
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    # Files older than 2020 keep the code in a one-byte field; newer ones fill both, with 127 there when it is larger.
+    # TFLite takes the larger. The package's accessor would trust the small field, so the slot is read directly.
+    slot = code._tab.Offset(10)
+    wide = code._tab.Get(flatbuffers.number_types.Int32Flags, slot + code._tab.Pos) if slot else 0
+    number = max(wide, code.DeprecatedBuiltinCode())
     name = OPERATOR_NAMES.get(number, f"builtin operator {number}")
     if name == "CUSTOM":
         return f"CUSTOM:{_text(code.CustomCode())}"

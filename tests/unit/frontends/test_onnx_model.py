@@ -1,0 +1,306 @@
+"""The ONNX front end: what it makes of files, and what it says of those it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.oracle.onnx_oracle import as_input, as_source, session
+from tinycompress.errors import ModelError, UnsafeModelError, UnsupportedOpError
+from tinycompress.execute import float_reference, reference
+from tinycompress.frontends import load_file
+from tinycompress.frontends.onnx_model import import_onnx
+from tinycompress.ir import ops as o
+from tinycompress.ir.fixedpoint import quantize_values
+from tinycompress.ir.graph import QuantGraph
+from tinycompress.ir.tensor import DType
+
+Array = Any
+
+
+def weights(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def model(
+    nodes: list[Any], constants: dict[str, Array], shape: tuple[Any, ...] = (1, 4, 9, 7), opset: int = 17
+) -> onnx.ModelProto:
+    """A model from `x` to `y`; node outputs need no declared shapes."""
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(v, k) for k, v in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def compare(built: onnx.ModelProto, shape: tuple[int, ...] = (4, 9, 7)) -> Any:
+    """Imports the model and compares it with onnxruntime on noise; returns the graph."""
+    data = built.SerializeToString()
+    graph = import_onnx(data, "net")
+    sample = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    (expected,) = session(data).run(None, {"x": sample[np.newaxis]})
+    name = graph.input_names[0]
+    found = float_reference.run(graph, {name: as_input(graph, name, sample)}).output
+    np.testing.assert_allclose(as_source(graph, "", found, expected.shape[1:]), expected[0], rtol=1e-3, atol=1e-4)
+    return graph
+
+
+def refused(built: onnx.ModelProto) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        import_onnx(built.SerializeToString(), "net")
+    return caught.value
+
+
+WINDOWS = (
+    {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2]},
+    {"kernel_shape": [2, 4], "auto_pad": "SAME_LOWER", "strides": [1, 1]},
+    {"kernel_shape": [3, 2], "auto_pad": "VALID"},
+    {"kernel_shape": [3, 3], "pads": [0, 1, 2, 1], "strides": [2, 1]},
+)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_convolution_padding(window: dict[str, Any]) -> None:
+    kernel = window["kernel_shape"]
+    compare(model([helper.make_node("Conv", ["x", "w"], ["y"], **window)], {"w": weights(6, 4, *kernel)}))
+
+
+@pytest.mark.parametrize("window", [*WINDOWS, {**WINDOWS[3], "ceil_mode": 1}])
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_pooling(kind: str, window: dict[str, Any]) -> None:
+    compare(model([helper.make_node(kind, ["x"], ["y"], **window)], {}))
+
+
+def test_average_pool_counts_padding_when_asked() -> None:
+    node = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1)
+    graph = compare(model([node], {}))
+    assert [op.kind for op in graph.ops] == ["Pad", "AveragePool2D"]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_grouped_convolutions_keep_channels_last_without_transposes(groups: int) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["h"], group=groups, dilations=[2, 1]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["y"]),
+    ]
+    graph = compare(model(nodes, {"w": weights(8, 4 // groups, 3, 3), "b": weights(8)}))
+    kinds = [op.kind for op in graph.ops]
+    assert kinds[0] == ("DepthwiseConv2D" if groups == 4 else "Conv2D")
+    assert "Transpose" not in kinds
+
+
+def test_flattened_image_permutes_the_weights_instead_of_the_data() -> None:
+    nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("Gemm", ["f", "w", "b"], ["y"], transB=1)]
+    graph = compare(model(nodes, {"w": weights(5, 4 * 9 * 7), "b": weights(5)}))
+    assert [op.kind for op in graph.ops] == ["Reshape", "FullyConnected"]
+
+
+def test_exporters_reshape_pattern() -> None:
+    """x.view(x.size(0), -1) as PyTorch writes it: Shape, Gather, Unsqueeze, Concat, Reshape."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Gather", ["s", "zero"], ["n"]),
+        helper.make_node("Unsqueeze", ["n", "axes"], ["n1"]),
+        helper.make_node("Concat", ["n1", "rest"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["p"]),
+        helper.make_node("Add", ["p", "b"], ["y"]),
+    ]
+    constants = {
+        "zero": np.asarray(0, np.int64),
+        "axes": np.asarray([0], np.int64),
+        "rest": np.asarray([-1], np.int64),
+        "w": weights(252, 3),
+        "b": weights(3),
+    }
+    compare(model(nodes, constants))
+
+
+def test_convolution_over_time() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], pads=[1, 1]),
+        helper.make_node("MaxPool", ["h"], ["y"], kernel_shape=[2], strides=[2]),
+    ]
+    graph = compare(model(nodes, {"w": weights(6, 5, 3)}, (1, 5, 12)), (5, 12))
+    assert graph.tensors[graph.input_names[0]].shape == (12, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("mode", "transform", "rule"),
+    [
+        ("nearest", "asymmetric", "floor"),
+        ("nearest", "half_pixel", "round_prefer_floor"),
+        ("linear", "half_pixel", "floor"),
+        ("linear", "align_corners", "floor"),
+        ("linear", "asymmetric", "floor"),
+    ],
+)
+def test_resize(mode: str, transform: str, rule: str) -> None:
+    attributes = {"mode": mode, "coordinate_transformation_mode": transform, "nearest_mode": rule}
+    node = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], **attributes)
+    compare(model([node], {"sizes": np.asarray([1, 4, 18, 14], np.int64)}))
+
+
+def test_sequence_of_nodes_with_old_opset_attributes() -> None:
+    nodes = [
+        helper.make_node("Clip", ["x"], ["a"], min=-0.5, max=0.7),
+        helper.make_node("Pad", ["a"], ["b"], pads=[0, 0, 1, 0, 0, 0, 0, 2], value=0.25),
+        helper.make_node("Slice", ["b"], ["c"], starts=[1], ends=[9], axes=[2]),
+        helper.make_node("Squeeze", ["m"], ["y"], axes=[2, 3]),
+        helper.make_node("ReduceMean", ["c"], ["m"], axes=[2, 3]),
+    ]
+    nodes[3], nodes[4] = nodes[4], nodes[3]
+    compare(model(nodes, {}, opset=9))
+
+
+# Refusals
+
+
+def test_every_unsupported_node_is_named() -> None:
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "w"], ["a"], name="norm"),
+        helper.make_node("Relu", ["a"], ["b"], name="fine"),
+        helper.make_node("ArgMax", ["x"], ["y"], name="pick"),
+    ]
+    error = refused(model(nodes, {"w": weights(7)}))
+    assert isinstance(error, UnsupportedOpError)
+    assert "norm (LayerNormalization)" in str(error)
+    assert "pick (ArgMax)" in str(error)
+    assert "fine" not in str(error)
+    assert error.fix is not None
+    assert "BatchNorm" in error.fix
+
+
+def test_batches_and_dynamic_shapes_are_refused() -> None:
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    assert refused(model(relu, {}, (8, 4, 9, 7))).code == "TC-M303"
+    assert refused(model(relu, {}, (1, 4, "height", 7))).code == "TC-M303"
+    assert import_onnx(model(relu, {}, ("batch", 4, 9, 7)).SerializeToString(), "net").ops
+
+
+def test_working_across_the_batch_is_refused() -> None:
+    assert refused(model([helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0, 2, 3])], {})).code == "TC-M303"
+    assert refused(model([helper.make_node("Softmax", ["x"], ["y"], axis=0)], {})).code == "TC-M303"
+
+
+def test_control_flow_is_refused() -> None:
+    body = helper.make_graph([], "body", [], [])
+    node = helper.make_node("If", ["x"], ["y"], then_branch=body, else_branch=body)
+    error = refused(model([node], {}))
+    assert isinstance(error, UnsafeModelError)
+    assert error.code == "TC-M606"
+
+
+def test_old_and_unknown_opsets_are_refused() -> None:
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    assert refused(model(relu, {}, opset=6)).code == "TC-M302"
+    assert refused(model(relu, {}, opset=99)).code == "TC-M302"
+
+
+def test_nan_weights_are_refused() -> None:
+    bad = weights(6, 4, 3, 3)
+    bad[2, 1] = np.nan
+    assert refused(model([helper.make_node("Conv", ["x", "w"], ["y"])], {"w": bad})).code == "TC-M004"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00" * 40, b"hello", b"\x08\x07", b"version https://git-lfs.github.com/spec/v1"]
+)
+def test_other_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(ModelError) as caught:
+        import_onnx(data, "net")
+    assert caught.value.code == "TC-M301"
+
+
+def test_values_used_before_they_are_made_are_refused() -> None:
+    nodes = [helper.make_node("Relu", ["later"], ["y"]), helper.make_node("Relu", ["x"], ["later"])]
+    assert refused(model(nodes, {})).code == "TC-M306"
+
+
+# External data
+
+
+def external(folder: Path, location: str, values: Array) -> Path:
+    """A model whose weights lie at `location`."""
+    built = model([helper.make_node("Conv", ["x", "w"], ["y"])], {"w": values})
+    tensor = built.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(values.nbytes))):
+        tensor.external_data.add(key=key, value=value)
+    path = folder / "model.onnx"
+    path.write_bytes(built.SerializeToString())
+    return path
+
+
+def test_external_data_is_refused_unless_asked_for(tmp_path: Path) -> None:
+    values = weights(6, 4, 3, 3)
+    path = external(tmp_path, "weights.bin", values)
+    (tmp_path / "weights.bin").write_bytes(values.tobytes())
+    with pytest.raises(UnsafeModelError, match="TC-M608"):
+        load_file(path)
+    graph = load_file(path, external_data=True)
+    (op,) = graph.ops
+    assert isinstance(op, o.Conv2D)
+    np.testing.assert_array_equal(graph.tensors[op.weights].constant, values.transpose(0, 2, 3, 1))
+
+
+def test_external_data_stays_inside_the_models_folder(tmp_path: Path) -> None:
+    values = weights(6, 4, 3, 3)
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(values.tobytes())
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "link.bin").symlink_to(secret)
+    (folder / "linked").symlink_to(tmp_path)
+    (folder / "folder").mkdir()
+    for location in ("../secret.bin", str(secret), "link.bin", "linked/secret.bin", "folder", "", "a\x00b"):
+        with pytest.raises(ModelError) as caught:
+            load_file(external(folder, location, values), external_data=True)
+        assert caught.value.code in ("TC-M608", "TC-M602"), location
+
+
+def test_short_external_data_is_refused(tmp_path: Path) -> None:
+    values = weights(6, 4, 3, 3)
+    path = external(tmp_path, "weights.bin", values)
+    (tmp_path / "weights.bin").write_bytes(values.tobytes()[:-4])
+    with pytest.raises(ModelError, match="TC-M605"):
+        load_file(path, external_data=True)
+
+
+# QOperator
+
+
+def test_qlinear_convolution_is_within_one_unit() -> None:
+    generator = np.random.default_rng(0)
+    constants = {
+        "xs": np.float32(0.02), "xz": np.uint8(120), "ws": generator.uniform(0.01, 0.02, 6).astype(np.float32),
+        "wz": np.zeros(6, np.int8), "ys": np.float32(0.05), "yz": np.uint8(130),
+        "w": generator.integers(-127, 128, (6, 4, 3, 3)).astype(np.int8),
+        "b": generator.integers(-500, 500, 6).astype(np.int32),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"]),
+        helper.make_node("QLinearConv", ["q", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"], ["c"], pads=[1] * 4),
+        helper.make_node("DequantizeLinear", ["c", "ys", "yz"], ["y"]),
+    ]
+    data = model(nodes, {k: np.asarray(v) for k, v in constants.items()}).SerializeToString()
+    graph = import_onnx(data, "net")
+    assert isinstance(graph, QuantGraph)
+    sample = generator.normal(size=(4, 9, 7)).astype(np.float32)
+    (expected,) = session(data).run(None, {"x": sample[np.newaxis]})
+    name = graph.input_names[0]
+    integers = quantize_values(sample.transpose(1, 2, 0), graph.tensors[name].quantization, DType.INT8)
+    found = reference.run(graph, {name: integers}).output
+    output = graph.tensors[graph.outputs[0]].quantization
+    wanted = np.rint(expected[0] / output.tensor_scale).transpose(1, 2, 0) + output.tensor_zero_point
+    assert np.abs(found - wanted).max() <= 1
