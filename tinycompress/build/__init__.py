@@ -1,4 +1,4 @@
-"""Compiles generated C for a target and for the host, and reads what came out. Imports neither torch nor the IR."""
+"""Compiles generated C for a target, and reads what came out. Imports neither torch nor the IR."""
 
 from __future__ import annotations
 
@@ -9,31 +9,26 @@ if TYPE_CHECKING:
     from tinycompress.build.binding import Binding, BoundTensor
     from tinycompress.build.elf import Sizes
     from tinycompress.build.firmware import Firmware, Identity, build_firmware
-    from tinycompress.build.host import HostLibrary, build_host_library
     from tinycompress.build.stack import StackBound
 
 _HOMES = {
     "Binding": "binding",
     "BoundTensor": "binding",
     "Firmware": "firmware",
-    "HostLibrary": "host",
     "Identity": "firmware",
     "Sizes": "elf",
     "StackBound": "stack",
     "build_firmware": "firmware",
-    "build_host_library": "host",
 }
 
 __all__ = [
     "Binding",
     "BoundTensor",
     "Firmware",
-    "HostLibrary",
     "Identity",
     "Sizes",
     "StackBound",
     "build_firmware",
-    "build_host_library",
 ]
 
 

@@ -31,7 +31,7 @@ def _aligned(count: int, align: int = ARENA_ALIGN) -> int:
 
 
 def place(board: Board, binding: Binding) -> Placement:
-    """First fit in the board's order of memories: stack and firmware data, then arena, state, inputs and outputs.
+    """First fit in the board's order of memories: stack, arena, state, inputs and outputs, the firmware's own data.
 
     Raises ToolchainError TC-T110 when a part fits nowhere, with every memory's free bytes.
     """
@@ -50,8 +50,8 @@ def place(board: Board, binding: Binding) -> Placement:
         )
 
     stack = take("the stack", board.stack_bytes)
-    data = take("the firmware's own data", FIRMWARE_DATA_BYTES)
     arena = take("the arena", _aligned(binding.arena_bytes) + 2 * _aligned(CANARY_BYTES))
     state = take("the model's state", _aligned(binding.state_bytes))
     io = take("inputs and outputs", sum(_aligned(t.bytes, 8) for t in (*binding.inputs, *binding.outputs)))
+    data = take("the firmware's own data", FIRMWARE_DATA_BYTES)
     return Placement(board.code, stack, data, arena, state, io)

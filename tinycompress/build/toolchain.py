@@ -139,11 +139,16 @@ def zig_command() -> tuple[str, ...]:
     return (str(Path(spec.origin).parent / "zig"), "cc")
 
 
+def is_zig(command: Sequence[str]) -> bool:
+    """Whether a compiler command is ``zig cc``."""
+    return command[-1] == "cc" and Path(command[0]).stem == "zig"
+
+
 @cache
 def compiler_version(command: tuple[str, ...]) -> str:
     """First line of ``--version``, with zig's own version before clang's."""
     versions = []
-    if command[-1] == "cc" and Path(command[0]).stem == "zig":
+    if is_zig(command):
         versions.append("zig " + _first_line((command[0], "version")))
     versions.append(_first_line((*command, "--version")))
     return ", ".join(versions)
