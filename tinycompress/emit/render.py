@@ -11,6 +11,7 @@ from tinycompress.emit.contexts import Provenance
 from tinycompress.emit.library import model_context, name_library, weights_context
 from tinycompress.emit.names import comment_text, string_text
 from tinycompress.emit.program import Program
+from tinycompress.emit.readback import read_back
 from tinycompress.ir.store import graph_sha256
 from tinycompress.plan.model import Plan
 from tinycompress.templates import environment
@@ -83,6 +84,7 @@ def generate(
         f"{name}_weights.c": render("weights.c.j2", p=provenance, w=weights),
         **kernels,
     }
+    read_back(files[f"{name}.c"], plan, naming)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():

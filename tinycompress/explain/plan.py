@@ -19,6 +19,10 @@ EXPLAIN = {
         "A state tensor is to keep the value of another state tensor unchanged. State is copied from the arena after the inference, so "
         "a value must be computed before it can be kept. Insert an operator (for instance a Slice of everything) between the two."
     ),
+    "TC-M505": (
+        "A streamed plan gives every row an address of its own in a table of 16-bit word numbers, which reaches 262140 bytes. Networks "
+        "with a larger working set even when streamed are planned layer by layer, or compressed first."
+    ),
     "TC-B101": (
         "The arena (all activations, scratch, inputs and outputs) plus state does not fit the RAM given. The message says how many bytes are "
         "missing and which layer is running at the peak. Plan with schedule 'streamed' or 'auto', which keep rows instead of whole "

@@ -25,6 +25,8 @@ from tinycompress.plan.streamed import Streamed, assemble, lean_choices, row_cho
 
 Schedule = Literal["layers", "streamed", "auto"]
 
+MAX_TABLE_BYTES = 4 * 65_535
+"""What the row tables of the generated code reach: 16-bit word numbers."""
 ORDER_BUDGET = 2_000
 """Schedules (orders with their choice of overwritten operands) that are placed exactly when the bound is not met."""
 LAYERS_SCOPE = "whole tensors, no recomputation, no overlap except element-wise operands that die"
@@ -76,14 +78,14 @@ def plan(
 
 
 def _plan_streamed(graph: QuantGraph, choices: tuple[Choice, ...], arena_limit: int | None, state_budget: int) -> Plan:
-    """The first way of streaming that fits, from the fastest to the leanest; the smallest when there is no limit."""
+    """The first way of streaming that fits, from the fastest to the leanest; the leanest when there is no limit."""
     ways: tuple[Callable[[], tuple[Choice, ...]], ...] = (
         lambda: row_choices(graph, choices, ACCUMULATING, None),
         lambda: row_choices(graph, choices, ACCUMULATING, 1),
         lambda: row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1),
     )
     best: Streamed | None = None
-    for way in ways:
+    for way in ways if arena_limit is not None else ways[-1:]:
         made = stream(graph, way(), state_budget)
         if best is None or made.arena_bytes < best.arena_bytes:
             best = made
@@ -91,6 +93,13 @@ def _plan_streamed(graph: QuantGraph, choices: tuple[Choice, ...], arena_limit: 
             best = made
             break
     assert best is not None
+    if best.arena_bytes > MAX_TABLE_BYTES:
+        raise UnsupportedOpError(
+            "TC-M505",
+            f"streamed rows are addressed within {MAX_TABLE_BYTES} B, the arena is {best.arena_bytes} B",
+            where=graph.name,
+            fix="plan it with schedule 'layers', or compress the model",
+        )
     return assemble(graph, best, padding_rows(best.choices, graph))
 
 

@@ -1,4 +1,4 @@
-"""Arena offsets for rows: items of pieces with lifetimes, placed by first fit under many orders.
+"""Arena offsets for rows: items of pieces with lifetimes, placed by first fit and the promotion of misfits.
 
 An item is what has one address: a row; the rows of a contiguous tensor, each with its own lifetime; a layer's scratch,
 which lives in each of its steps; an accumulator.
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from tinycompress.cost.working_set import SCRATCH_ALIGN, TENSOR_ALIGN
 from tinycompress.plan.row_net import RowNet
 
-RESTARTS = 40
-"""Random orders tried per schedule."""
+ROUNDS = 50
+"""First-fit rounds per starting order."""
+PROMOTION = 0.3
+"""How far forward a misfit moves at most, as a part of the order's length."""
 
 RowKey = tuple[int, int]
 """(tensor number, row)."""
@@ -176,53 +178,51 @@ class _Arena:
             self.count += 1
 
 
-def _first_fit(order: Sequence[Item], capacity: int, limit: int | None) -> tuple[int, dict[str, int]] | None:
-    """(arena bytes, addresses), or None as soon as it is no better than `limit`."""
+def _first_fit(order: Sequence[Item], capacity: int) -> tuple[int, dict[str, int]]:
+    """(arena bytes, address of each item)."""
     arena = _Arena(capacity)
     addresses: dict[str, int] = {}
     top = 0
     for item in order:
         address = arena.lowest(item)
         top = max(top, address + item.size)
-        if limit is not None and top >= limit:
-            return None
         arena.put(item, address)
         addresses[item.name] = address
     return top, addresses
 
 
 _ORDERS: tuple[Callable[[Item], tuple[float, ...]], ...] = (
-    lambda i: (-i.size * i.lifetime,),
     lambda i: (-i.size, i.pieces[0].birth),
     lambda i: (i.pieces[0].birth, -i.size),
-    lambda i: (-i.lifetime, -i.size),
+    lambda i: (-i.size * i.lifetime,),
 )
 
 
-def place_rows(
-    found: Sequence[Item], bound: int, restarts: int = RESTARTS, seed: int = 0
-) -> tuple[int, Mapping[str, int]]:
-    """(arena bytes, address of each item): the best of first fit under fixed and random orders; stops at `bound`."""
+def place_rows(found: Sequence[Item], bound: int, rounds: int = ROUNDS, seed: int = 0) -> tuple[int, Mapping[str, int]]:
+    """(arena bytes, address of each item): first fit under several orders, improved by moving the misfits up.
+
+    After each round the items that end above `bound` are placed earlier in the next; stops when the bound is met.
+    """
     generator = random.Random(seed)
     capacity = sum(len(item.pieces) for item in found)
     best: tuple[int, dict[str, int]] | None = None
-    for attempt in range(len(_ORDERS) + restarts):
-        order = sorted(found, key=_ORDERS[attempt]) if attempt < len(_ORDERS) else _shuffled(found, generator)
-        made = _first_fit(order, capacity, None if best is None else best[0])
-        best = made or best
-        if best is not None and best[0] <= bound:
-            break
+    for key in _ORDERS:
+        order = sorted(found, key=key)
+        for _ in range(rounds):
+            made = _first_fit(order, capacity)
+            if best is None or made[0] < best[0]:
+                best = made
+            if best[0] <= bound:
+                return best
+            order = _promoted(order, made[1], bound, generator)
     assert best is not None
     return best
 
 
-def _shuffled(found: Sequence[Item], generator: random.Random) -> list[Item]:
-    """Large and long-lived first, with one random factor per tensor and one random exponent per order."""
-    power = generator.uniform(0.3, 2.0)
-    factor: dict[str, float] = {}
-    weight = {}
-    for item in found:
-        tensor = item.name.partition("[")[0]
-        factor.setdefault(tensor, generator.uniform(0.5, 2.0))
-        weight[item.name] = item.size**power * item.lifetime * factor[tensor]
-    return sorted(found, key=lambda item: -weight[item.name])
+def _promoted(order: Sequence[Item], addresses: Mapping[str, int], bound: int, generator: random.Random) -> list[Item]:
+    """The order with every item that ends above `bound` moved forward by up to PROMOTION of its length."""
+    rank = {}
+    for position, item in enumerate(order):
+        misfits = addresses[item.name] + item.size > bound
+        rank[item.name] = position - (generator.uniform(0, PROMOTION * len(order)) if misfits else 0.0)
+    return sorted(order, key=lambda item: rank[item.name])

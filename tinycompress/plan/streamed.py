@@ -21,7 +21,7 @@ ROWS_SCOPE = (
     "whole rows, input resident, no recomputation, these kernels and rows per step, no overlap except element-wise "
     "operands that die"
 )
-PLACED_ORDERS = 3
+PLACED_ORDERS = 2
 """How many of the best schedules are placed; the smallest arena wins."""
 
 
@@ -44,7 +44,7 @@ def row_choices(
     made = []
     for choice in choices:
         running = usable(choice.op, graph, accumulating, has_dsp=False)
-        if running:
+        if running and tensor_rows(graph.tensors[choice.op.inputs[0]]) > 1:
             made.append(make_choice(choice.op, graph, running[0], (), 1))
         else:
             made.append(make_choice(choice.op, graph, choice.kernel, choice.others, most_rows))

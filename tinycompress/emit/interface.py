@@ -1,0 +1,117 @@
+"""What a generated library shows its caller: inputs, outputs, state, and functions that quantize the user's data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinycompress.emit.contexts import IoContext, QuantizerContext, StateContext
+from tinycompress.emit.describe import input_notes, tensor_text
+from tinycompress.emit.layers import Naming
+from tinycompress.emit.names import Names
+from tinycompress.errors import UnsupportedOpError
+from tinycompress.ir.fixedpoint import integer_range
+from tinycompress.ir.graph import GraphInput
+from tinycompress.ir.tensor import Tensor
+from tinycompress.plan.model import Plan
+
+
+def inputs_and_outputs(plan: Plan) -> tuple[tuple[IoContext, ...], tuple[IoContext, ...]]:
+    """Members, macros, sizes and words of every input and output, in the graph's order."""
+    inputs, outputs = Names(), Names()
+    graph = plan.graph
+    made_inputs = tuple(
+        _io(plan, i.tensor, inputs.fresh(i.tensor), "INPUT", len(graph.inputs) == 1, input_notes(i))
+        for i in graph.inputs
+    )
+    made_outputs = tuple(
+        _io(plan, name, outputs.fresh(name), "OUTPUT", len(graph.outputs) == 1, ()) for name in graph.outputs
+    )
+    return made_inputs, made_outputs
+
+
+def _io(plan: Plan, name: str, member: str, kind: str, is_only: bool, notes: tuple[str, ...]) -> IoContext:
+    tensor = plan.graph.tensors[name]
+    q = tensor.qparams
+    return IoContext(
+        member=member,
+        macros=(f"{kind}_{member.upper()}", kind) if is_only else (f"{kind}_{member.upper()}",),
+        c_type=tensor.dtype.c_type,
+        elements=tensor.elements,
+        bytes=tensor.bytes,
+        offset=plan.placements[name].offsets[0],
+        source=tensor.source or name,
+        description=tensor_text(tensor),
+        notes=notes if q else (),
+        scale=_float(q.tensor_scale) if q else None,
+        zero_point=q.tensor_zero_point if q else None,
+    )
+
+
+def _float(value: float) -> str:
+    """A C float constant that reads back as the same float32."""
+    text = f"{float(np.float32(value)):.9g}"
+    return f"{text}f" if any(c in text for c in ".en") else f"{text}.0f"
+
+
+def states(plan: Plan, naming: Naming) -> tuple[StateContext, ...]:
+    """Members of the state struct. UnsupportedOpError TC-M504 when one keeps another unchanged."""
+    found = []
+    for state in plan.graph.states:
+        tensor = plan.graph.tensors[state.read]
+        written = plan.placements[state.write]
+        if written.in_state or state.write in naming.tables:
+            raise UnsupportedOpError(
+                "TC-M504", f"state {state.read!r} keeps {state.write!r}, which is itself state", where=plan.graph.name
+            )
+        initial = str(tensor.quantization.tensor_zero_point if tensor.qparams else 0)
+        if state.initial is not None:
+            initial = f"{naming.prefix}_{naming.states[state.read]}_initial[i]"
+        found.append(
+            StateContext(
+                member=naming.states[state.read],
+                c_type=tensor.dtype.c_type,
+                elements=tensor.elements,
+                description=tensor_text(tensor),
+                initial=initial,
+                write_at=f"{naming.tensors[state.write]}.offset",
+            )
+        )
+    return tuple(found)
+
+
+def quantizers(plan: Plan, inputs: tuple[IoContext, ...]) -> list[QuantizerContext]:
+    """One function per quantized input: the user's values, preprocessed and quantized."""
+    found = []
+    for item, io in zip(plan.graph.inputs, inputs, strict=True):
+        tensor = plan.graph.tensors[item.tensor]
+        if tensor.qparams is not None and tensor.dtype.itemsize <= 2:
+            function = "quantize_input" if len(inputs) == 1 else f"quantize_{io.member}"
+            found.append(_quantizer(item, tensor, function))
+    return found
+
+
+def _quantizer(item: GraphInput, tensor: Tensor, function: str) -> QuantizerContext:
+    p = item.preprocess
+    channels = tensor.shape[-1] if tensor.shape else 1
+    outer = tensor.elements // channels
+    channels_first = len(tensor.shape) > 1 and len(item.source_layout) > 1 and item.source_layout[0] == "C"
+    low, high = integer_range(tensor.dtype)
+    per_channel = len(p.mean) > 1 or len(p.std) > 1
+    mean, std = (v * channels if per_channel and len(v) == 1 else v for v in (p.mean, p.std))
+    layout = f" ({item.source_layout})" if item.source_layout else ""
+    return QuantizerContext(
+        function=function,
+        comment=f"The user's {tensor.elements} values{layout} as input {item.tensor!r}, preprocessing included.",
+        c_type=tensor.dtype.c_type,
+        outer=outer,
+        channels=channels,
+        source_index=f"c * {outer} + i" if channels_first else f"i * {channels} + c",
+        is_identity=p.is_identity,
+        user_scale=_float(p.scale),
+        mean=tuple(_float(v) for v in mean),
+        std=tuple(_float(v) for v in std),
+        scale=_float(tensor.quantization.tensor_scale),
+        zero_point=tensor.quantization.tensor_zero_point,
+        low=low,
+        high=high,
+    )
