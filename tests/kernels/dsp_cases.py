@@ -137,13 +137,12 @@ def add(
     scales: tuple[float, float],
     zero_points: tuple[int, int, int] = (5, -9, -128),
     *,
-    subtracts: bool = False,
+    kinds: type[o.Add] | type[o.Sub] | type[o.Mul] = o.Add,
     relu: bool = True,
     kind: str = "random",
 ) -> Case:
-    """An Add or Sub case with an output scale of 1."""
+    """An element-wise case with an output scale of 1."""
     rng = np.random.default_rng(0)
-    kinds: type[o.Add] | type[o.Sub] = o.Sub if subtracts else o.Add
     op = kinds(name="add", inputs=("a", "b"), outputs=("y",), activation=o.RELU if relu else o.NO_ACTIVATION)
     tensors = [activation(n, shape, scale, z) for n, scale, z in zip("ab", scales, zero_points[:2], strict=True)]
     graph = single_op(op, tensors, QParams.per_tensor(1.0, zero_points[2]))
@@ -158,8 +157,10 @@ def _add_cases() -> list[Case]:
         add("add-signed", (3, 5, 7), (0.3, 0.9), (1, 2, -3), relu=False),
         add("add-extremes", (2, 8, 8), (0.3, 0.9), kind="extremes"),
         add("add-coarse", (2, 4, 5), (300.0, 500.0), (1, 2, -128)),
-        add("sub", (3, 4, 5), (0.3, 0.9), subtracts=True),
-        add("sub-signed", (3, 4, 5), (0.9, 0.3), (1, 2, -3), subtracts=True, relu=False),
+        add("mul", (3, 5, 7), (0.1, 0.06), kinds=o.Mul),
+        add("mul-signed", (3, 5, 7), (0.1, 0.06), (1, 2, -3), kinds=o.Mul, relu=False, kind="extremes"),
+        add("sub", (3, 4, 5), (0.3, 0.9), kinds=o.Sub),
+        add("sub-signed", (3, 4, 5), (0.9, 0.3), (1, 2, -3), kinds=o.Sub, relu=False),
     ]
 
 
@@ -209,6 +210,33 @@ def _conv2d_cases() -> list[Case]:
         conv2d(direct, "uneven-scales", (3, 4, 8), 8, (1, 1), spread=12.0, scale=2.0**-9),
         conv2d(direct, "single", (4, 5, 24), 6, (3, 3), relu=False, zero_points=(0, 5), rounding=Rounding.SINGLE),
     ]
+
+
+def pool(
+    name: str,
+    kinds: type[o.AveragePool2D] | type[o.MaxPool2D],
+    x: tuple[int, int, int],
+    kernel: o.Pair,
+    stride: o.Pair,
+    padding: o.Padding = (0, 0, 0, 0),
+    kind: str = "random",
+) -> Case:
+    """A pooling case."""
+    op = kinds(name="pool", inputs=("x",), outputs=("y",), kernel=kernel, stride=stride, padding=padding)
+    graph = single_op(op, (activation("x", x, 0.5, -7),), QParams.per_tensor(0.5, -7))
+    return Case(name, DSP[kinds][0], graph, {"x": int8_values(np.random.default_rng(0), x, kind)})
+
+
+def _pool_cases() -> list[Case]:
+    cases = []
+    for tag, kinds in (("mean", o.AveragePool2D), ("max", o.MaxPool2D)):
+        cases += [
+            pool(f"{tag}-global", kinds, (15, 17, 8), (15, 17), (1, 1)),
+            pool(f"{tag}-halving", kinds, (6, 8, 6), (2, 2), (2, 2)),
+            pool(f"{tag}-padded", kinds, (5, 7, 4), (3, 3), (2, 1), (1, 1, 1, 1)),
+            pool(f"{tag}-smallest", kinds, (15, 17, 4), (15, 17), (1, 1), kind="smallest"),
+        ]
+    return cases
 
 
 def _packed_cases() -> list[Case]:
@@ -270,6 +298,12 @@ def _winograd_cases() -> list[Case]:
 def all_cases() -> list[Case]:
     """Every DSP variant on shapes that reach each of its paths."""
     families = (
-        _conv2d_cases, _depthwise_cases, _fully_connected_cases, _add_cases, _winograd_cases, _packed_cases,
-    )  # fmt: skip
+        _conv2d_cases,
+        _depthwise_cases,
+        _fully_connected_cases,
+        _add_cases,
+        _winograd_cases,
+        _packed_cases,
+        _pool_cases,
+    )
     return [case for family in families for case in family()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.kernels import harness as h
@@ -74,15 +74,15 @@ def test_fully_connected_equals_the_reference(
     shape=st.lists(st.integers(1, 9), min_size=1, max_size=3),
     scales=st.tuples(st.floats(0.05, 2.0), st.floats(0.05, 2.0)),
     zero_points=st.tuples(*[st.integers(-128, 127)] * 3),
-    kind=st.sampled_from([o.Add, o.Sub]),
+    kind=st.sampled_from([o.Add, o.Sub, o.Mul]),
     activation=st.sampled_from([o.NO_ACTIVATION, o.RELU, o.RELU6]),
     rounding=st.sampled_from(list(Rounding)),
 )
-def test_add_and_sub_equal_the_reference(
+def test_elementwise_equals_the_reference(
     shape: list[int],
     scales: tuple[float, float],
     zero_points: tuple[int, int, int],
-    kind: type[o.Add] | type[o.Sub],
+    kind: type[o.Add] | type[o.Sub] | type[o.Mul],
     activation: o.Activation,
     rounding: Rounding,
 ) -> None:
@@ -90,6 +90,35 @@ def test_add_and_sub_equal_the_reference(
     operands = zip(("a", "b"), scales, zero_points[:2], strict=True)
     tensors = [Tensor(n, tuple(shape), DType.INT8, QParams.per_tensor(s, z)) for n, s, z in operands]
     graph = h.one_op_graph(op, tensors, [QParams.per_tensor(0.7, zero_points[2])], rounding)
+    (variant,) = DSP[kind]
+    if variant.supports(op, graph):
+        h.check(variant, graph, np.random.default_rng(0))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(4, 9)),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(*[st.integers(0, 2)] * 4),
+    kind=st.sampled_from([o.AveragePool2D, o.MaxPool2D]),
+    activation=st.sampled_from([o.NO_ACTIVATION, o.RELU]),
+)
+def test_pools_equal_the_reference(
+    shape: tuple[int, int, int],
+    kernel: o.Pair,
+    stride: o.Pair,
+    padding: o.Padding,
+    kind: type[o.AveragePool2D] | type[o.MaxPool2D],
+    activation: o.Activation,
+) -> None:
+    reach = [s + padding[i] + padding[i + 2] for i, s in enumerate(shape[:2])]
+    assume(reach[0] >= kernel[0] and reach[1] >= kernel[1])
+    op = kind(
+        name="op", inputs=("x",), outputs=("y",), kernel=kernel, stride=stride, padding=padding, activation=activation
+    )
+    qparams = QParams.per_tensor(0.4, -9)
+    graph = h.one_op_graph(op, [Tensor("x", shape, DType.INT8, qparams)], [qparams], Rounding.DOUBLE)
     (variant,) = DSP[kind]
     if variant.supports(op, graph):
         h.check(variant, graph, np.random.default_rng(0))

@@ -20,7 +20,9 @@ from tinycompress.kernels import (
     fully_connected_dsp,
     layout,
     mean,
+    mul_dsp,
     pool,
+    pool_dsp,
     resize,
     softmax,
     svdf,
@@ -66,6 +68,9 @@ DSP: KernelTable = {
     o.FullyConnected: fully_connected_dsp.FULLY_CONNECTED,
     o.Add: add_dsp.ADD,
     o.Sub: add_dsp.ADD,
+    o.Mul: mul_dsp.MUL,
+    o.AveragePool2D: pool_dsp.AVERAGE_POOL,
+    o.MaxPool2D: pool_dsp.MAX_POOL,
 }
 """Kernels for cores with the DSP extension, with C twins for others."""
 
