@@ -83,11 +83,10 @@ class Uart:
 
 @dataclass(frozen=True)
 class FlashRunner:
-    """How the board is flashed: OpenOCD board files (first one found), ST-LINK USB ids, the chip's id."""
+    """How the board is flashed: OpenOCD board files (first one found) and the USB ids of its ST-LINK."""
 
     openocd: tuple[str, ...]
     usb_ids: tuple[str, ...]
-    chip_id: int
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import random
@@ -11,14 +12,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from tests.emulator.stub import BIAS, Builder, StubBuild, need, stub_binding, stub_data, stub_mixed, stub_program
 from tinycompress import boards
 from tinycompress.build import build_firmware
 from tinycompress.device import emulate, open_session
-from tinycompress.device.frames import Frame, encode
+from tinycompress.device.emulated.machine import Machine
+from tinycompress.device.emulator import _block_counter
+from tinycompress.device.frames import Frame, Splitter, encode
 from tinycompress.device.link import Link, Port, open_port
-from tinycompress.device.messages import Msg, encode_invoke
+from tinycompress.device.messages import Msg, decode_invoke, encode_invoke
 from tinycompress.device.session import Session
 from tinycompress.errors import DeviceError
 
@@ -75,6 +79,31 @@ def test_profile_and_trace(stub_firmware: Builder, board: str, toolchain: str) -
         (whole,) = session.measure(1).cycles
         assert len(layers) == 2
         assert abs(sum(layers) - whole) < 120  # what lies before the first hook, and calling the hooks
+
+
+def test_the_count_is_that_of_the_library_alone(stub_firmware: Builder) -> None:
+    """Every instruction of the library's own code, counted one by one, is what the firmware reports."""
+    firmware = stub_firmware(StubBuild())
+    unicorn = importlib.import_module("unicorn")
+    machine = Machine(firmware.board, firmware.elf, _block_counter())
+    executed = 0
+
+    def count(*_arguments: object) -> None:
+        nonlocal executed
+        executed += 1
+
+    with firmware.elf.open("rb") as file:
+        code = ELFFile(file).get_section_by_name(".tc_library_code")
+        first, last = code["sh_addr"], code["sh_addr"] + code["sh_size"] - 1
+    machine._uc.hook_add(unicorn.UC_HOOK_CODE, count, begin=first, end=last)
+    machine.run()
+    executed = 0  # start-up resets the model's state
+    machine.uart.feed(encode(Frame(Msg.INVOKE, 1, encode_invoke(3))))
+    machine.run()
+    (reply,) = (f for f in Splitter().feed(bytes(machine.uart.sent)) if isinstance(f, Frame))
+    _, cycles = decode_invoke(reply.payload)
+    assert len(set(cycles)) == 1
+    assert sum(cycles) == executed
 
 
 def test_profile_without_hooks_is_refused(stub_firmware: Builder) -> None:

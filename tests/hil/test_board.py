@@ -13,7 +13,6 @@ from tinycompress import boards
 from tinycompress.build import Firmware, build_firmware
 from tinycompress.device import Session, emulate, flash, open_session
 
-FAST_BAUD = 921_600
 # Cycles of the stub model on a Cortex-M7, in counted instructions: dual issue at best, wait states at worst.
 CYCLES_PER_INSTRUCTION = (0.4, 4.0)
 
@@ -37,14 +36,14 @@ def running(
     firmware = build(board, tmp_path_factory.mktemp("hil") / "build", hooks=request.param)
     if board_name is None:
         need()
-        with emulate(firmware, board) as url, open_session(url, firmware.identity, baud=FAST_BAUD) as session:
+        with emulate(firmware, board) as url, open_session(url, firmware.identity, baud=board.uart.baud_max) as session:
             yield firmware, session
         return
     port = request.config.getoption("--port") or flash.find_port(board)
     if port is None:
         pytest.fail(f"--board {board_name} was given, but no such board is connected")
     flash.flash(firmware, port=port)
-    with open_session(port, firmware.identity, baud=FAST_BAUD) as session:
+    with open_session(port, firmware.identity, baud=board.uart.baud_max) as session:
         yield firmware, session
 
 

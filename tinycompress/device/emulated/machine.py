@@ -25,8 +25,8 @@ arm_const: Any = importlib.import_module("unicorn.arm_const")
 
 _PERIPHERALS, _PERIPHERALS_BYTES = 0x40000000, 0x80000
 _SYSTEM, _SYSTEM_BYTES = 0xE0000000, 0x100000
-_ID_BASE = 0x1FF0F000
 _HOOK_BLOCK = 8
+_FLASH_BYTES_MAX = 1 << 20
 _FRAME_BYTES = 32
 _CFSR_STACKING, _CFSR_PRECISE, _CFSR_INSTRUCTION, _CFSR_UNDEFINED = 1 << 12, 1 << 9 | 1 << 15, 1 << 8, 1 << 16
 _TROUBLE = {
@@ -47,6 +47,8 @@ class Machine:
         if board.clock is None:
             raise ValueError(f"board {board.id!r} has no [clock]")
         flash = next(m for m in board.memory if m.kind == "flash" and m.alias_of is None)
+        if flash.bytes > _FLASH_BYTES_MAX:
+            raise ValueError(f"flash of {flash.bytes} B; the block counter has room for {_FLASH_BYTES_MAX} B")
         self._aliases = [m for m in board.memory if m.alias_of == flash.name]
         self._flash_start = flash.start
         self.clocks = Clocks(board.clock)
@@ -64,6 +66,8 @@ class Machine:
         self._uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M7)
         self._flash = bytearray(b"\xff" * flash.bytes)
         for address, data in elf.segments(firmware):
+            if not flash.start <= address <= flash.start + flash.bytes - len(data):
+                raise ValueError(f"{firmware.name} has bytes at {address:#010x}, outside the flash of {board.id!r}")
             self._flash[address - flash.start : address - flash.start + len(data)] = data
         for memory in (flash, *self._aliases):
             self._uc.mem_map(memory.start, memory.bytes, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
