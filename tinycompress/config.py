@@ -8,17 +8,22 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tinycompress.errors import ConfigError
+from tinycompress.units import parse_bytes
 
 ENV_PREFIX = "TINYCOMPRESS_"
 RESERVED_ENV = {"TINYCOMPRESS_DATA", "TINYCOMPRESS_CACHE"}
 """Variables with the prefix that are not settings: where test data and caches are."""
 
 DEMO_RECIPE = Path(__file__).parent / "recipes" / "mnist.toml"
+
+
+Size = Annotated[int, BeforeValidator(parse_bytes)]
+"""Bytes, written as a number or with a unit: ``65536``, ``"64 KB"``."""
 
 
 class Section(BaseModel):
@@ -100,9 +105,9 @@ class DeploySection(Section):
 class BudgetSection(Section):
     """Limits the result must keep; None is the board's own limit (bytes) or no limit."""
 
-    ram_bytes: int | str | None = None
-    flash_bytes: int | str | None = None
-    weights_bytes: int | str | None = None
+    ram_bytes: Size | None = None
+    flash_bytes: Size | None = None
+    weights_bytes: Size | None = None
     macs: float | None = None
     instructions: int | None = None
     latency_ms: float | None = None
@@ -110,7 +115,7 @@ class BudgetSection(Section):
 
 
 class Config(Section):
-    """A whole recipe. `compress` is validated by `compress.recipe` when the stage runs; absent means no compression."""
+    """A whole recipe. `compress` is validated by `compress.recipe`, before any stage runs; absent means none."""
 
     board: str | None = None
     seed: int = 0
@@ -139,19 +144,23 @@ def load_config(
     _reject_unknown(values, Config, str(recipe))
     if recipe is not None:
         _anchor_paths(values, recipe.parent)
-    for key, text in _environment(os.environ if environ is None else environ).items():
-        _put(values, key, text)
-    for key, value in (overrides or {}).items():
-        if value is not None:
-            _put(values, key, value)
+    variables = _environment(os.environ if environ is None else environ)
+    flags = {key: value for key, value in (overrides or {}).items() if value is not None}
+    for key, value in {**{key: text for key, (_, text) in variables.items()}, **flags}.items():
+        _put(values, key, value)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ConfigError(
-            "TC-C103", f"{key} = {first['input']!r}: {first['msg']}", where=str(recipe) if recipe else "flags"
-        ) from None
+        key = next((k for k in (*flags, *variables) if _names(k, first["loc"])), ".".join(map(str, first["loc"])))
+        where = "the command line" if key in flags else variables[key][0] if key in variables else str(recipe)
+        raise ConfigError("TC-C103", f"{key} = {first['input']!r}: {first['msg']}", where=where) from None
+
+
+def _names(dotted: str, location: tuple[int | str, ...]) -> bool:
+    """Whether `location`, where validation failed, lies in the setting `dotted`."""
+    parts = dotted.split(".")
+    return list(map(str, location[: len(parts)])) == parts
 
 
 def _read(recipe: Path) -> dict[str, Any]:
@@ -181,8 +190,12 @@ def _reject_unknown(values: Mapping[str, Any], model: type[BaseModel], where: st
                 "TC-C102", f"unknown key {prefix + key!r}", where=where, fix=nearest(key, model.model_fields)
             )
         annotation = model.model_fields[key].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value, Mapping):
-            _reject_unknown(value, annotation, where, f"{prefix}{key}.")
+        section = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+        if (section or key == "compress") and not isinstance(value, Mapping):
+            fix = f"write [{prefix}{key}] and its keys below it"
+            raise ConfigError("TC-C103", f"{prefix}{key} = {value!r}: a section is expected", where=where, fix=fix)
+        if section is not None:
+            _reject_unknown(value, section, where, f"{prefix}{key}.")
 
 
 def nearest(name: str, known: Any) -> str:
@@ -202,9 +215,17 @@ def setting_names(model: type[BaseModel] = Config, prefix: str = "") -> list[str
     return names
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    by_variable = {ENV_PREFIX + name.replace(".", "_").upper(): name for name in setting_names()}
-    return {by_variable[variable]: text for variable, text in environ.items() if variable in by_variable}
+def _environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Setting → (variable, text) for every TINYCOMPRESS_* variable; an unknown one is an error like an unknown key."""
+    known = {ENV_PREFIX + name.replace(".", "_").upper(): name for name in setting_names()}
+    found = {}
+    for variable in sorted(environ):
+        if variable in known:
+            found[known[variable]] = (variable, environ[variable])
+        elif variable.startswith(ENV_PREFIX) and variable not in RESERVED_ENV:
+            fix = nearest(variable, [*known, *RESERVED_ENV])
+            raise ConfigError("TC-C102", f"unknown setting {variable}", where="the environment", fix=fix)
+    return found
 
 
 def _put(values: dict[str, Any], dotted: str, value: Any) -> None:

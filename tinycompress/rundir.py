@@ -22,6 +22,9 @@ from tinycompress.errors import ConfigError
 
 STAGE_FILE = "stage.json"
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR)
+
 
 def digest(*parts: Any) -> str:
     """Hex SHA-256 over JSON-encodable parts and bytes; equal parts give equal digests on every machine."""
@@ -71,7 +74,12 @@ class RunDir:
             for entry in path.iterdir():
                 if (fresh or entry.name.startswith(".tmp-")) and entry.name != ".lock":
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            yield cls(path)
+            try:
+                yield cls(path)
+            except OSError as error:
+                if error.errno in _FULL or _lies_in(path, error):
+                    raise unwritable(path, error) from error
+                raise
 
     def stage(self, name: str, key: str, make: Callable[[Path], None]) -> Path:
         """The folder of stage `name`: reused when its key matches, else made by `make(folder)` and renamed in place.
@@ -99,11 +107,6 @@ class RunDir:
                 shutil.rmtree(old)
             else:
                 os.rename(scratch, final)
-        except OSError as error:
-            shutil.rmtree(scratch, ignore_errors=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-                raise unwritable(self.path, error) from error
-            raise
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
@@ -129,12 +132,53 @@ def stored_key(folder: Path) -> str | None:
     return value if isinstance(value, str) else None
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A scratch file beside `path` that replaces it when the block ends well; ConfigError TC-C121 when it cannot."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    os.close(descriptor)
+    scratch = Path(name)
+    try:
+        yield scratch
+        scratch.chmod(0o666 & ~_umask())
+        scratch.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def require_writable(path: Path | None) -> None:
+    """Raise ConfigError TC-C121 now, not after a long run, when the file `path` cannot be written."""
+    if path is None:
+        return
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _lies_in(folder: Path, error: OSError) -> bool:
+    """Whether writing a file of `folder` is what failed."""
+    if error.errno not in _FORBIDDEN or not isinstance(error.filename, str):
+        return False
+    return Path(error.filename).absolute().is_relative_to(folder.absolute())
+
+
 def unwritable(path: Path, error: OSError) -> ConfigError:
     """The diagnostic for a folder or file that cannot be written: no permission, read-only, or a full disk."""
     reason = error.strerror or str(error)
-    fix = (
-        "free some space"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT)
-        else "choose a writable directory with --run DIR"
-    )
+    fix = "free some space" if error.errno in _FULL else "choose a place that can be written"
     return ConfigError("TC-C121", f"cannot write: {reason}", where=str(path), fix=fix)

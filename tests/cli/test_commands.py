@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.cli.command import fails, tinycompress
+
 COMMANDS = (
     *("deploy", "analyze", "compress", "quantize", "generate", "build", "flash", "measure", "profile", "simulate"),
     *("boards", "ops", "doctor", "explain", "report"),
 )
-
-
-def tinycompress(*arguments: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
-    """One invocation, with a fixed width and without the caller's settings."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("TINYCOMPRESS_") or k == "TINYCOMPRESS_CACHE"}
-    return subprocess.run(
-        [sys.executable, "-m", "tinycompress", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env={**clean, "COLUMNS": "100", "TERMINAL_WIDTH": "100", **environ},
-    )
 
 
 def test_help_lists_the_commands(golden: Callable[[str, str], None]) -> None:
@@ -66,11 +52,7 @@ def test_json_is_one_document() -> None:
     ],
 )
 def test_usage_errors(arguments: list[str], status: int, code: str, tmp_path: Path) -> None:
-    done = tinycompress(*arguments, cwd=tmp_path)
-    assert done.returncode == status, done.stderr
-    assert f"error[{code}]" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    fails(tinycompress(*arguments, cwd=tmp_path), status, code)
 
 
 def test_an_unknown_board_names_the_nearest(tmp_path: Path) -> None:

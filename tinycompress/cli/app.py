@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import pkgutil
 import sys
@@ -53,6 +54,9 @@ def _load_commands() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; the process exit code. Diagnostics go to stderr, never a traceback for a foreseen error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a model's names may hold what the terminal cannot show
     _load_commands()
     command = typer.main.get_command(app)
     try:

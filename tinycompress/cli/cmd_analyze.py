@@ -8,6 +8,7 @@ import typer
 
 from tinycompress.cli import options as opt
 from tinycompress.cli.app import app
+from tinycompress.cli.output import print_table, say
 
 if TYPE_CHECKING:
     from tinycompress.config import Config
@@ -25,8 +26,6 @@ def analyze(config: Config, run: opt.RunOption = None, json: opt.Json = False) -
     with opt.open_pipeline(calibrated(config), run, False) as pipeline:
         result = pipeline.analyze()
     if not json:
-        from tinycompress.cli.output import print_table
-
         numbers = ("macs", "weights_bytes", "scratch_bytes", "live_bytes")
         rows = [
             (str(r.index), r.name, r.op, r.kernel, *(f"{getattr(r, name):,}" for name in numbers))
@@ -34,6 +33,6 @@ def analyze(config: Config, run: opt.RunOption = None, json: opt.Json = False) -
         ]
         header = ("#", "layer", "op", "kernel", "MACs", "weights", "scratch", "live")
         print_table(header, rows, right=(0, 4, 5, 6, 7))
-        typer.echo("")
+        say("")
     opt.emit(json, result, result.summary())
     raise typer.Exit(0 if result.fits else 4)

@@ -9,6 +9,7 @@ import typer
 
 from tinycompress.cli import options as opt
 from tinycompress.cli.app import app
+from tinycompress.cli.output import print_table, say
 
 if TYPE_CHECKING:
     from tinycompress.config import Config
@@ -31,10 +32,7 @@ def deploy(
 ) -> None:
     """Shrink, quantize, generate, build, flash and measure a network, checking every byte against the host."""
     if print_config:
-        from tinycompress.cli.output import print_json
-        from tinycompress.config import config_json
-
-        print_json(config_json(config))
+        opt.show_config(config)
         return
     from tinycompress.pipeline.target import Target
 
@@ -47,17 +45,26 @@ def deploy(
 
 def print_report(report: Report, folder: Path, json: bool) -> None:
     """The report as its JSON document, or as tables."""
+    if not json:
+        from tinycompress.report.text import layer_header, layer_rows
+
+        print_table(layer_header(report), layer_rows(report), right=(0, 4, 5, 6, 7, 8))
+        say("")
+    print_summary(report, json)
+    if json:
+        return
+    for note in report.notes:
+        say(f"note: {note}")
+    say("")
+    say(f"report {folder / 'report.json'}, generated C in {folder / 'program'}")
+
+
+def print_summary(report: Report, json: bool) -> None:
+    """The report as its JSON document, or its first lines as a table."""
     from tinycompress.report.model import to_json
+    from tinycompress.report.text import summary_rows
 
     if json:
         typer.echo(to_json(report), nl=False)
         return
-    from tinycompress.cli.output import print_table
-    from tinycompress.report.text import layer_header, layer_rows, summary_rows
-
-    print_table(layer_header(report), layer_rows(report), right=(0, 4, 5, 6, 7, 8))
-    typer.echo("")
     print_table(("result", f"on {report.target}", "number"), summary_rows(report))
-    for note in report.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"\nreport {folder / 'report.json'}, generated C in {folder / 'program'}")

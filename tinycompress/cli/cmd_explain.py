@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from tinycompress.cli.app import app
+from tinycompress.cli.output import print_json
 
 
 @app.command()
 def explain(
     code: Annotated[str | None, typer.Argument(help="A diagnostic's id, e.g. TC-M102; none lists all.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
 ) -> None:
     """Print the long text behind a diagnostic."""
     from tinycompress.errors import ConfigError
@@ -20,6 +22,9 @@ def explain(
 
     known = texts()
     if code is None:
+        if json:
+            print_json(known)
+            return
         for name, text in known.items():
             typer.echo(f"{name}  {text.split('. ')[0].rstrip('.')}.")
         return
@@ -30,5 +35,8 @@ def explain(
         close = difflib.get_close_matches(wanted, known, n=1)
         fix = f"did you mean {close[0]}?" if close else "run `tinycompress explain` for the list"
         raise ConfigError("TC-C130", f"no diagnostic {code!r}", fix=fix)
+    if json:
+        print_json({wanted: known[wanted]})
+        return
     typer.echo(f"{wanted}\n")
     typer.echo(textwrap.fill(known[wanted], 100))

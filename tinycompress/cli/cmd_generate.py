@@ -23,6 +23,7 @@ def generate(
     ] = None,
     run: opt.RunOption = None,
     fresh: opt.Fresh = False,
+    json: opt.Json = False,
 ) -> None:
     """Generate the C library: contract header, schedule, weights, and the kernels it needs."""
     with opt.open_pipeline(config, run, fresh) as pipeline:
@@ -32,5 +33,16 @@ def generate(
             from tinycompress.pipeline.exporting import copy_program
 
             folder = copy_program(program, output)
-    typer.echo(f"{folder}: {', '.join(program.files)}")
-    typer.echo(f"arena {program.arena_bytes:,} B, weights {program.plan.weights_bytes:,} B")
+    plan = program.plan
+    facts = {
+        "directory": str(folder),
+        "files": list(program.files),
+        "arena_bytes": plan.arena_bytes,
+        "weights_bytes": plan.weights_bytes,
+        "state_bytes": plan.state_bytes,
+    }
+    lines = [
+        f"{folder}: {', '.join(program.files)}",
+        f"arena {plan.arena_bytes:,} B, weights {plan.weights_bytes:,} B",
+    ]
+    opt.emit(json, facts, lines)

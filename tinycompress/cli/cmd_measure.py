@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from tinycompress.cli import options as opt
 from tinycompress.cli.app import app
+from tinycompress.cli.cmd_deploy import print_summary
+from tinycompress.cli.output import print_table, say
 
 if TYPE_CHECKING:
     from tinycompress.config import Config
@@ -30,15 +30,7 @@ def measure(
 
     with opt.open_pipeline(config, run, fresh) as pipeline:
         report = pipeline.deploy(Target(emulate=emulate, engine=engine, port=port), inputs=inputs)
-    if json:
-        from tinycompress.report.model import to_json
-
-        typer.echo(to_json(report), nl=False)
-        return
-    from tinycompress.cli.output import print_table
-    from tinycompress.report.text import summary_rows
-
-    print_table(("result", f"on {report.target}", "number"), summary_rows(report))
+    print_summary(report, json)
 
 
 @app.command()
@@ -60,8 +52,6 @@ def profile(
     if json:
         opt.emit(True, layers, [])
         return
-    from tinycompress.cli.output import print_table
-
     work = [layer.instructions if emulate else layer.cycles for layer in layers]
     total = sum(count or 0 for count in work)
     rows = [
@@ -71,4 +61,4 @@ def profile(
     ]  # fmt: skip
     unit = "instructions" if emulate else "cycles"
     print_table(("#", "layer", "kernel", "MACs", unit, "share", "per MAC"), rows, right=(0, 3, 4, 5, 6))
-    typer.echo(f"total {total:,} {unit}")
+    say(f"total {total:,} {unit}")

@@ -24,18 +24,28 @@ def quantize(
     text: Annotated[bool, typer.Option("--text", help="Print the integer graph, one line per operator.")] = False,
     run: opt.RunOption = None,
     fresh: opt.Fresh = False,
+    json: opt.Json = False,
 ) -> None:
     """Calibrate and quantize to int8; the integer graph is what all later stages use."""
+    from tinycompress.pipeline.exporting import export, require_exportable
+
+    require_exportable(output)
     with opt.open_pipeline(config, run, fresh) as pipeline:
         graph = pipeline.quantized
         stored = pipeline.run.path / "quantize" / "graph"
     if output is not None:
-        from tinycompress.pipeline.exporting import export
-
         export(graph, output)
     if text:
         from tinycompress.ir.text import graph_text
 
         typer.echo(graph_text(graph), nl=False)
         return
-    typer.echo(f"{graph.name}: {len(graph.ops)} integer operators, {graph.parameters:,} parameters, in {stored}")
+    facts = {
+        "name": graph.name,
+        "operators": len(graph.ops),
+        "parameters": graph.parameters,
+        "graph": str(stored),
+        "notes": list(graph.notes),
+    }
+    count = f"{len(graph.ops)} integer operators, {graph.parameters:,} parameters"
+    opt.emit(json, facts, [f"{graph.name}: {count}, in {stored}", *(f"note: {note}" for note in graph.notes)])

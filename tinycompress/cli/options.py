@@ -7,13 +7,14 @@ import functools
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 
-from tinycompress.cli.output import ProgressLine
+from tinycompress.cli.output import ProgressLine, print_json, say
 
 if TYPE_CHECKING:
     from tinycompress.config import Config
@@ -24,7 +25,12 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Start over: ignore what an
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Emulate = Annotated[bool, typer.Option("--emulate", help="Run the same firmware in the emulator.")]
 Engine = Annotated[
-    str, typer.Option("--engine", help="unicorn (default: the ELF that is flashed) or qemu.", show_default=False)
+    str,
+    typer.Option(
+        "--engine",
+        help="Emulator: unicorn runs the very ELF that is flashed, qemu a build for its own Cortex-M7 board.",
+        click_type=click.Choice(["unicorn", "qemu"]),
+    ),
 ]
 Port = Annotated[str | None, typer.Option("--port", help="Serial port of the board (default: found by USB id).")]
 Inputs = Annotated[
@@ -83,17 +89,27 @@ _OVERRIDES = {
 }
 
 
-def with_settings(*, demo: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command all setting flags; it gets the resulting `config` as its first argument."""
+def with_settings(
+    *,
+    demo: bool = False,
+    flags: Callable[..., None] | None = None,
+    settings: Mapping[str, str] | None = None,
+    compress: bool = False,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command all setting flags; it gets the resulting `config` as its first argument.
+
+    `flags` declares more of them, which `settings` names as `_OVERRIDES` does. With `demo` the built-in recipe stands
+    in for a missing model; with `compress` the [compress] table is there even where the recipe leaves it out.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        shared = _parameters(_setting_flags)
+        shared = [*_parameters(_setting_flags), *(_parameters(flags) if flags else ())]
         own = [p for p in _parameters(command) if p.name != "config"]
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
-            flags = {p.name: given.pop(p.name) for p in shared}
-            command(config=settings(flags, demo=demo), **given)
+            values = {p.name: given.pop(p.name) for p in shared}
+            command(config=_config(values, {**_OVERRIDES, **(settings or {})}, demo=demo, compress=compress), **given)
 
         every = [*shared, *own]
         wrapper.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
@@ -117,7 +133,7 @@ def _parameters(function: Callable[..., None]) -> list[inspect.Parameter]:
     return found
 
 
-def settings(flags: dict[str, Any], *, demo: bool = False) -> Config:
+def _config(flags: Mapping[str, Any], names: Mapping[str, str], *, demo: bool, compress: bool) -> Config:
     """The configuration in force.
 
     Without a recipe and a model: ./tinycompress.toml when there is one, else (with `demo`) the built-in demo recipe,
@@ -133,8 +149,16 @@ def settings(flags: dict[str, Any], *, demo: bool = False) -> Config:
         elif demo:
             recipe = DEMO_RECIPE
             print("no MODEL and no ./tinycompress.toml: running the built-in MNIST demo recipe", file=sys.stderr)
-    overrides = {setting: flags[flag] or None for flag, setting in _OVERRIDES.items() if flag != "seed"}
-    return load_config(recipe, {**overrides, "seed": flags["seed"], "model.source": source})
+    overrides = {setting: flags[flag] for flag, setting in names.items() if flags[flag] is not False}
+    config = load_config(recipe, {**overrides, "model.source": source})
+    return config.model_copy(update={"compress": {}}) if compress and config.compress is None else config
+
+
+def show_config(config: Config) -> None:
+    """Every setting with its value as one JSON document; ConfigError when a part of it is wrong."""
+    from tinycompress.pipeline.settings import full_config
+
+    print_json(full_config(config))
 
 
 @contextlib.contextmanager
@@ -153,10 +177,9 @@ def open_pipeline(config: Config, run: Path | None, fresh: bool) -> Iterator[Pip
 def emit(json: bool, value: Any, lines: list[str]) -> None:
     """A result: one JSON document, or lines for people."""
     if json:
-        from tinycompress.cli.output import print_json
         from tinycompress.codec import encode
 
         print_json(encode(value))
         return
     for line in lines:
-        typer.echo(line)
+        say(line)

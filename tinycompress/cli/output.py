@@ -19,6 +19,11 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
+def say(line: str) -> None:
+    """One line on stdout; what could drive a terminal (a model's names may) is escaped."""
+    typer.echo(printable(line))
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """An aligned table; columns in `right` are right-aligned; the header is bold on a terminal."""
     lines = [[printable(cell) for cell in row] for row in ([*header], *rows)]

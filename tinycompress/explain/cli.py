@@ -17,9 +17,10 @@ EXPLAIN = {
     "TC-Q101": "The accuracy of the integer model is below the floor that was asked for (budget.min_accuracy). Give the network more budget, more training, or quantization-aware training.",
     "TC-B110": "The firmware executes more instructions than budget.instructions allows. The message names the layer with the most; compress to the budget, or choose a board without one.",
     "TC-B111": "The latency (p95 when measured, the upper end of the estimate's band otherwise) is above budget.latency_ms. Calibrate on a board to narrow the band, or compress to the budget.",
-    "TC-T152": "The generated C did not compile for this machine. It is meant to compile warning-free with any C11 compiler, so this is a bug unless the generated files were edited.",
     "TC-V102": "A sanitizer stopped the generated C on this machine, or it ended abnormally. The message has the sanitizer's first lines; this is a bug of a kernel or of the plan, and nothing may be flashed from it.",
     "TC-C131": "The output's suffix chooses its format: .onnx for either kind of graph (QDQ when integer), .tflite for an integer graph, no suffix for a stored graph folder.",
     "TC-C132": "Compression trains and prunes float networks. A quantized file has lost what training needs: bring the float network it came from, or deploy the file as it is by leaving out [compress].",
     "TC-B112": "The library in the ELF (code and weights) or its RAM is larger than the budget, after the planner chose the smallest kernels. The message says by how much; give it more flash or compress to the budget.",
+    "TC-B113": "The network does more multiply-accumulates than budget.macs allows. Compress it to the budget (`tinycompress compress`); `analyze` shows where they are.",
+    "TC-C133": "An accuracy floor (budget.min_accuracy, --min-accuracy) is a promise that must be checked, and without labelled data it cannot be. Name the data with --data or [data] source, or leave the floor out.",
 }

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycompress.compress.recipe import Recipe, parse_recipe
 from tinycompress.compress.result import CompressResult
 from tinycompress.compress.run import compress
 from tinycompress.compress.task import Budget, Task
-from tinycompress.config import Config, config_json
+from tinycompress.config import Config
 from tinycompress.data import Dataset
 from tinycompress.errors import ConfigError
 from tinycompress.ir.graph import QuantGraph
+from tinycompress.pipeline.settings import recipe_of
 
 if TYPE_CHECKING:
     from tinycompress.pipeline.stages import Pipeline
@@ -60,27 +60,6 @@ def task_of(config: Config, dataset: Dataset) -> Task:
 def budget_of(config: Config) -> Budget:
     """The limits of the recipe."""
     return Budget(**config.budget.model_dump())
-
-
-def recipe_of(config: Config) -> Recipe:
-    """The [compress] table, with the run's seed where it names none."""
-    return parse_recipe({"seed": config.seed, **(config.compress or {})})
-
-
-def with_compression(config: Config, budget: dict[str, Any], *, method: str | None, epochs: int | None) -> Config:
-    """`config` with a [compress] table (made when absent) and the given budgets, method and epochs in it."""
-    table: dict[str, Any] = dict(config.compress or {})
-    if method is not None:
-        table["prune"] = {**table.get("prune", {}), "method": method}
-    if epochs is not None:
-        table["train"] = {**table.get("train", {}), "epochs": epochs}
-    limits = config.budget.model_copy(update={k: v for k, v in budget.items() if v is not None})
-    return config.model_copy(update={"compress": table, "budget": limits})
-
-
-def full_config(config: Config) -> dict[str, Any]:
-    """Every setting with its value, the compression recipe's defaults included."""
-    return {**config_json(config), "compress": recipe_of(config).model_dump(mode="json")}
 
 
 def stage_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:

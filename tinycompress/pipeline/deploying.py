@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinycompress.data import Dataset
-from tinycompress.errors import BudgetError, MismatchError, QualityError
+from tinycompress.errors import BudgetError, ConfigError, MismatchError, QualityError
 from tinycompress.execute.float_reference import run as run_float
 from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.inputs import integer_inputs, real_inputs
 from tinycompress.ir.tensor import Array
-from tinycompress.pipeline.compressing import task_of
 from tinycompress.pipeline.measuring import TargetRun, reference_outputs, run_on_target
 from tinycompress.pipeline.reporting import build_report
 from tinycompress.pipeline.target import Target
 from tinycompress.report import model as m
+from tinycompress.rundir import replacing
+from tinycompress.units import format_ms
 
 if TYPE_CHECKING:
     from tinycompress.pipeline.stages import Pipeline
@@ -29,6 +29,13 @@ FLOAT_BATCH = 128
 
 def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> m.Report:
     """Build, run, compare, score and report; see `Pipeline.deploy`."""
+    pipeline.require(target, outputs)
+    if pipeline.config.budget.min_accuracy is not None and pipeline.dataset is None:
+        raise ConfigError(
+            "TC-C133",
+            "budget.min_accuracy is set, but there is no data to judge it on",
+            fix="give --data or [data] source, or leave the floor out",
+        )
     firmware = pipeline.firmware(target)
     hooked = pipeline.firmware(target, hooks=True)
     graph, dataset = pipeline.quantized, pipeline.dataset
@@ -56,7 +63,8 @@ def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, ou
         dataset_sha256=dataset.sha256 if dataset else None,
         accuracy=accuracy,
     )
-    m.save(report, pipeline.run.path / "report.json")
+    with replacing(pipeline.run.path / "report.json") as scratch:
+        scratch.write_text(m.to_json(report), encoding="utf-8")
     _judge(report, pipeline, graph)
     return report
 
@@ -68,13 +76,14 @@ def _scored_samples(pipeline: Pipeline, dataset: Dataset) -> dict[str, Array]:
 
 def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
     """The target's outputs as an npz file, by rename."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    np.savez(scratch, **outputs)  # type: ignore[arg-type]
-    os.replace(scratch, path)
+    with replacing(path) as scratch, scratch.open("wb") as file:
+        np.savez(file, **outputs)  # type: ignore[arg-type]
 
 
 def _accuracy(pipeline: Pipeline, dataset: Dataset, run: TargetRun | None) -> m.Accuracy:
     """The task's metric on the test split: float network, integer reference, and the target where it ran them."""
+    from tinycompress.pipeline.compressing import task_of
+
     task = task_of(pipeline.config, dataset)
     test = dataset.test
     graph, output = pipeline.quantized, pipeline.quantized.outputs[0]
@@ -119,16 +128,25 @@ def _judge(report: m.Report, pipeline: Pipeline, graph: QuantGraph) -> None:
         )
     budget = pipeline.config.budget
     if budget.instructions is not None and report.counted and report.counted.instructions > budget.instructions:
-        over = report.counted.instructions - budget.instructions
-        worst = max(report.layers, key=lambda layer: layer.instructions or 0)
         raise BudgetError(
             "TC-B110",
-            f"{report.counted.instructions:,} instructions, {over:,} over the budget",
-            where=f"most in layer {worst.index} {worst.name}",
+            f"{report.counted.instructions:,} instructions, the budget is {budget.instructions:,}: over by "
+            f"{report.counted.instructions - budget.instructions:,}",
+            where=_busiest(report),
+        )
+    if budget.macs is not None and report.model.macs > budget.macs:
+        over_macs = report.model.macs - budget.macs
+        raise BudgetError(
+            "TC-B113", f"{report.model.macs:,} MACs, the budget is {budget.macs:,.0f}: over by {over_macs:,.0f}"
         )
     latency = _latency_upper(report)
     if budget.latency_ms is not None and latency is not None and latency > budget.latency_ms:
-        raise BudgetError("TC-B111", f"latency up to {latency:.2f} ms, the budget is {budget.latency_ms:.2f} ms")
+        over = format_ms(latency - budget.latency_ms)
+        raise BudgetError(
+            "TC-B111",
+            f"latency up to {format_ms(latency)}, the budget is {format_ms(budget.latency_ms)}: over by {over}",
+            where=_busiest(report),
+        )
     floor = budget.min_accuracy
     if floor is not None and report.accuracy is not None and report.accuracy.int8 < floor:
         raise QualityError(
@@ -136,6 +154,11 @@ def _judge(report: m.Report, pipeline: Pipeline, graph: QuantGraph) -> None:
             f"{report.accuracy.metric} of the integer network is {report.accuracy.int8:.4f}, the floor is {floor:.4f}",
             fix="allow a larger network, train longer, or fine-tune with quantization in the loop",
         )
+
+
+def _busiest(report: m.Report) -> str:
+    worst = max(report.layers, key=lambda layer: layer.instructions or layer.cycles or 0)
+    return f"most in layer {worst.index} {worst.name}"
 
 
 def _latency_upper(report: m.Report) -> float | None:

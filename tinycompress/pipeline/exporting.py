@@ -9,7 +9,19 @@ from tinycompress.emit import Program
 from tinycompress.errors import ConfigError
 from tinycompress.ir import store
 from tinycompress.ir.graph import Graph, QuantGraph
-from tinycompress.rundir import unwritable
+from tinycompress.rundir import replacing, require_writable, unwritable
+
+SUFFIXES = (".onnx", ".tflite", "")
+
+
+def require_exportable(path: Path | None) -> None:
+    """Raise before the work, as `export` would after it: TC-C131 for a suffix nobody writes, TC-C121 for the place."""
+    if path is None:
+        return
+    if path.suffix not in SUFFIXES:
+        raise _unknown_suffix(path, "anything")
+    if path.suffix:
+        require_writable(path)
 
 
 def export(graph: Graph | QuantGraph, path: Path) -> None:
@@ -29,20 +41,19 @@ def export(graph: Graph | QuantGraph, path: Path) -> None:
         elif path.suffix == "":
             store.save(graph, path)
         else:
-            raise ConfigError(
-                "TC-C131",
-                f"cannot write {path.suffix} of this graph",
-                where=str(path),
-                fix="use .onnx, .tflite (int8) or a folder",
-            )
+            raise _unknown_suffix(path, "this graph")
     except OSError as error:
         raise unwritable(path, error) from error
 
 
+def _unknown_suffix(path: Path, what: str) -> ConfigError:
+    fix = "use .onnx, .tflite (int8) or a folder"
+    return ConfigError("TC-C131", f"cannot write {what} as {path.suffix}", where=str(path), fix=fix)
+
+
 def _write(path: Path, data: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_bytes(data)
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        scratch.write_bytes(data)
 
 
 def copy_program(program: Program, folder: Path) -> Path:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from tinycompress.boards import Board
+from tinycompress.build import Firmware
+from tinycompress.config import BudgetSection
+from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.plan import Plan, plan
 from tinycompress.plan.planner import Schedule
@@ -31,3 +34,39 @@ def plan_for(
         if smallest.arena_bytes + smallest.state_bytes <= board_ram:
             return smallest
     return plan(graph, has_dsp=board.has_dsp, ram_bytes=ram, flash_bytes=limit, board=name, schedule=schedule)
+
+
+def weights_limit(budget: BudgetSection, code_bytes: int) -> int | None:
+    """Bytes that `budget` leaves to packed weights beside `code_bytes` of code; None when it limits neither."""
+    beside = None if budget.flash_bytes is None else max(0, budget.flash_bytes - code_bytes)
+    limits = [limit for limit in (beside, budget.weights_bytes) if limit is not None]
+    return min(limits) if limits else None
+
+
+def excess_flash(firmware: Firmware, budget: BudgetSection) -> int:
+    """Bytes by which the library in the ELF exceeds the flash budget; negative or 0 when it is inside."""
+    return 0 if budget.flash_bytes is None else firmware.library_sizes.flash_bytes - budget.flash_bytes
+
+
+def require_fit(plan: Plan, firmware: Firmware, budget: BudgetSection) -> None:
+    """Raise BudgetError TC-B112 when the library as it is linked exceeds the budget for flash or RAM."""
+    sizes = firmware.library_sizes
+    over = excess_flash(firmware, budget)
+    if over > 0:
+        largest = max(plan.layers, key=lambda layer: layer.packed.weights_bytes)
+        raise BudgetError(
+            "TC-B112",
+            f"the library takes {sizes.flash_bytes} B of flash ({sizes.code_bytes} B code, "
+            f"{sizes.flash_bytes - sizes.code_bytes} B weights), the budget is {budget.flash_bytes} B: "
+            f"over by {over} B",
+            where=f"the largest weights are those of layer {largest.index} {largest.op.name}",
+            fix="compress the model to this budget",
+        )
+    ram = plan.arena_bytes + plan.state_bytes + sizes.ram_bytes
+    if budget.ram_bytes is not None and ram > budget.ram_bytes:
+        raise BudgetError(
+            "TC-B112",
+            f"the library takes {ram} B of RAM ({plan.arena_bytes} B arena, {plan.state_bytes} B state, "
+            f"{sizes.ram_bytes} B static), the budget is {budget.ram_bytes} B: over by {ram - budget.ram_bytes} B",
+            fix="compress the model to this budget",
+        )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tinycompress import __version__
 from tinycompress.config import Config, config_json
 from tinycompress.errors import ConfigError
-from tinycompress.rundir import RunDir, digest, file_digest
+from tinycompress.rundir import RunDir, digest, file_digest, require_writable
 
 if TYPE_CHECKING:
     from tinycompress.boards import Board
@@ -58,6 +58,9 @@ class Pipeline:
         cls, config: Config, run: Path | None = None, *, fresh: bool = False, progress: Progress = silent
     ) -> Iterator[Pipeline]:
         """A pipeline over the locked directory `run` (default ``runs/<model>-<key>``, the key over all settings)."""
+        from tinycompress.pipeline.settings import recipe_of
+
+        recipe_of(config)
         path = run or Path("runs") / f"{_model_label(config)}-{digest(config_json(config), __version__)[:10]}"
         with RunDir.open(path, fresh=fresh) as directory:
             yield cls(config, directory, progress)
@@ -166,8 +169,9 @@ class Pipeline:
         from tinycompress.pipeline.quantizing import quantize_for_deployment
 
         def make(folder: Path) -> None:
-            self.progress("quantize", self.config.model.source or "")
-            save(quantize_for_deployment(self.compressed, self.config, self.dataset), folder / "graph")
+            graph = self.compressed
+            self.progress("quantize", graph.name)
+            save(quantize_for_deployment(graph, self.config, self.dataset), folder / "graph")
 
         graph = load(self.run.stage("quantize", self._quantize_key, make) / "graph")
         assert isinstance(graph, QuantGraph)
@@ -175,31 +179,33 @@ class Pipeline:
 
     # -- plan and generate -------------------------------------------------------------------------------------------
 
-    @property
-    def limits(self) -> tuple[int | None, int | None]:
-        """The recipe's (RAM, flash) budgets in bytes; None where it sets none and the board's own limit holds.
-
-        A budget for the weights alone counts as one for flash where it is the smaller.
-        """
-        budget = self.config.budget
-        named = (("flash_bytes", budget.flash_bytes), ("weights_bytes", budget.weights_bytes))
-        sizes = [size for name, value in named if (size := _bytes(value, f"budget.{name}")) is not None]
-        return _bytes(budget.ram_bytes, "budget.ram_bytes"), min(sizes, default=None)
-
     @functools.cached_property
     def plan(self) -> Plan:
         """The checked plan for the board."""
-        from tinycompress.pipeline.planning import plan_for
+        return self._plan_beside(0)
 
-        self.progress("plan", f"{self.quantized.name} for {self.board.id}")
-        return plan_for(self.quantized, self.board, *self.limits, schedule=self.config.plan.schedule)
+    def _plan_beside(self, code_bytes: int) -> Plan:
+        """The plan that leaves `code_bytes` of the flash budget to the library's code."""
+        from tinycompress.pipeline.planning import plan_for, weights_limit
+
+        graph, budget = self.quantized, self.config.budget
+        self.progress("plan", f"{graph.name} for {self.board.id}")
+        flash = weights_limit(budget, code_bytes)
+        return plan_for(graph, self.board, budget.ram_bytes, flash, schedule=self.config.plan.schedule)
 
     def analyze(self) -> Analysis:
         """What the network needs on the board, and whether it fits."""
         from tinycompress.pipeline.analysis import analyze
+        from tinycompress.pipeline.planning import weights_limit
 
-        ram, flash = self.limits
-        return analyze(self.quantized, self.board, ram_bytes=ram, flash_bytes=flash, schedule=self.config.plan.schedule)
+        budget = self.config.budget
+        return analyze(
+            self.quantized,
+            self.board,
+            ram_bytes=budget.ram_bytes,
+            flash_bytes=weights_limit(budget, 0),
+            schedule=self.config.plan.schedule,
+        )
 
     @functools.cached_property
     def program(self) -> Program:
@@ -209,14 +215,33 @@ class Pipeline:
         made: list[Program] = []
 
         def make(folder: Path) -> None:
-            self.progress("generate", f"C of {self.quantized.name}")
-            made.append(generate(self.plan, folder))
+            plan = self.plan
+            self.progress("generate", f"C of {plan.graph.name}")
+            made.append(generate(plan, folder))
 
         folder = self.run.remake("program", make)
         return replace(made[0], directory=folder)
 
     def firmware(self, target: Target, *, hooks: bool = False) -> Firmware:
-        """The measuring firmware around the program, in the run directory; with `hooks` it profiles and traces."""
+        """The measuring firmware around the program, in the run directory; with `hooks` it profiles and traces.
+
+        The library without hooks is held to the budgets for RAM and flash: where its code takes what the plan gave to
+        weights, planning, generating and building are done once more with that much less. BudgetError TC-B112 when it
+        is still too large.
+        """
+        from tinycompress.pipeline.planning import excess_flash, require_fit
+
+        firmware = self._build(target, hooks=hooks)
+        if hooks:
+            return firmware
+        if excess_flash(firmware, self.config.budget) > 0:
+            self.plan = self._plan_beside(firmware.library_sizes.code_bytes)
+            del self.program
+            firmware = self._build(target, hooks=False)
+        require_fit(self.plan, firmware, self.config.budget)
+        return firmware
+
+    def _build(self, target: Target, *, hooks: bool) -> Firmware:
         from tinycompress.pipeline.measuring import build_for
 
         made: list[Firmware] = []
@@ -229,6 +254,15 @@ class Pipeline:
 
         folder = self.run.remake(name, make) / "out"
         return replace(made[0], elf=folder / made[0].elf.name, bin=folder / made[0].bin.name)
+
+    def require(self, target: Target, outputs: Path | None = None) -> None:
+        """Raise before the long work what would fail after it: no such board, no model, nowhere to write, no board.
+
+        ConfigError TC-C121, TC-C201, DeviceError TC-D190, and whatever importing the model raises.
+        """
+        board, _ = self.board, self.imported
+        require_writable(outputs)
+        target.require(board)
 
     # -- run ---------------------------------------------------------------------------------------------------------
 
@@ -244,6 +278,7 @@ class Pipeline:
         from tinycompress.pipeline.deploying import write_outputs
         from tinycompress.pipeline.measuring import HostRun, compare
 
+        require_writable(outputs)
         samples, program = self.samples(inputs), self.program
         self.progress("simulate", f"{program.prefix} under sanitizers")
         done = simulate(program, samples, self.run.path / "simulate")
@@ -256,6 +291,7 @@ class Pipeline:
         from tinycompress.pipeline.measuring import encoded
         from tinycompress.pipeline.reporting import layer_reports
 
+        self.require(target)
         samples, hooked = self.samples(), self.firmware(target, hooks=True)
         self.progress("profile", target.name)
         with target.session(hooked) as session:
@@ -272,15 +308,6 @@ class Pipeline:
         from tinycompress.pipeline.deploying import deploy
 
         return deploy(self, target, inputs=inputs, outputs=outputs)
-
-
-def _bytes(size: int | str | None, where: str) -> int | None:
-    from tinycompress.units import parse_bytes
-
-    try:
-        return None if size is None else parse_bytes(size)
-    except ValueError as error:
-        raise ConfigError("TC-C103", str(error), where=where) from None
 
 
 def _model_label(config: Config) -> str:

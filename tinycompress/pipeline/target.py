@@ -13,7 +13,6 @@ from tinycompress.device import Session
 from tinycompress.errors import DeviceError
 
 QEMU_BOARD = "mps2-an500"
-FAST_BAUD = 921_600
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,23 @@ class Target:
         """What stands in reports: the emulator's name, or ``board``."""
         return self.engine if self.emulate else "board"
 
+    def require(self, wanted: Board) -> None:
+        """Raise DeviceError TC-D190 now rather than after a long build when there is no board to run on."""
+        if not self.emulate:
+            self._find_port(wanted)
+
+    def _find_port(self, wanted: Board) -> str:
+        from tinycompress.device import flash
+
+        port = self.port or flash.find_port(wanted)
+        if port is None:
+            raise DeviceError(
+                "TC-D190",
+                f"no board {wanted.id!r} was found",
+                fix="connect its ST-LINK USB, name the port with --port, or run the same firmware with --emulate",
+            )
+        return port
+
     @contextlib.contextmanager
     def session(self, firmware: Firmware) -> Iterator[Session]:
         """Flash or start `firmware` and talk to it.
@@ -48,14 +64,8 @@ class Target:
             return
         from tinycompress.device import flash
 
-        port = self.port or flash.find_port(firmware.board)
-        if port is None:
-            raise DeviceError(
-                "TC-D190",
-                f"no board {firmware.board.id!r} was found",
-                fix="connect its ST-LINK USB, name the port with --port, or run the same firmware with --emulate",
-            )
-        flash.flash(firmware)
-        with device.open_session(port, firmware.identity, baud=FAST_BAUD) as session:
+        port = self._find_port(firmware.board)
+        flash.flash(firmware, port=port)
+        with device.open_session(port, firmware.identity, baud=firmware.board.uart.baud_max) as session:
             session.check_clock(firmware.board.clock_hz)
             yield session

@@ -7,10 +7,7 @@ planner and the ELF, `estimated` from a model with its error. A value nobody can
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tinycompress.errors import ConfigError
@@ -219,11 +216,3 @@ def from_json(text: str, where: str = "report.json") -> Report:
     except (json.JSONDecodeError, CodecError) as error:
         raise ConfigError("TC-C110", f"not a schema {SCHEMA} report: {error}", where=where) from None
     return report
-
-
-def save(report: Report, path: Path) -> None:
-    """Write report.json by rename."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(to_json(report))
-    os.replace(name, path)
