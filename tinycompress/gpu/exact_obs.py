@@ -48,10 +48,11 @@ def prune_rows(
     if columns % group:
         raise ValueError(f"{columns} columns are not a multiple of {group}")
     damped = h + damping * float(np.diag(h).mean()) * np.eye(columns)
-    inverse = np.linalg.inv(damped)
+    inverse: Floats = np.linalg.inv(damped).astype(np.float64)
+    w = weights.astype(np.float64)
     step = max(1, ROWS_AT_ONCE_BYTES // (8 * columns * columns))
-    parts = [_prune_together(weights[i : i + step].astype(np.float64), inverse, kept, group) for i in range(0, rows, step)]
-    return np.concatenate([w for w, _ in parts]), np.concatenate([loss for _, loss in parts])
+    parts = [_prune_together(w[i : i + step], inverse, kept, group) for i in range(0, rows, step)]
+    return np.concatenate([part for part, _ in parts]), np.concatenate([loss for _, loss in parts])
 
 
 def _prune_together(w: Floats, start: Floats, kept: int, group: int) -> tuple[Floats, Floats]:
@@ -77,7 +78,7 @@ def _prune_together(w: Floats, start: Floats, kept: int, group: int) -> tuple[Fl
 
 
 def layer_inputs(graph: Graph, inputs: Array) -> Iterator[tuple[o.Conv2D | o.FullyConnected, Array]]:
-    """Every eligible layer with its patches `(n, columns)` in the order of its weights, on real samples `(n, *shape)`."""
+    """Every eligible layer and its patches `(n, columns)`, ordered as its weights, on real samples `(n, *shape)`."""
     names = {layer.name for layer in find_layers(graph) if layer.is_eligible}
     tensors = run(graph, {graph.input_names[0]: inputs}).tensors
     for op in graph.ops:

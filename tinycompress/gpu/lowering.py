@@ -91,7 +91,7 @@ def scale_fields(member: str, pair: tuple[int, int]) -> Fields:
     return [(f"{member}.multiplier", pair[0]), (f"{member}.shift", pair[1])]
 
 
-# -- products ------------------------------------------------------------------------------------------------------------
+# -- products ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _epilogue(op: Any, low: Lowering, x: Tensor, rows: int, folded: Array | None
     wrapped = (bias % 2**32).astype(np.uint32).view(np.int32)
     multipliers = convolution_multipliers(x, low[op.weights], low[op.output], rows, low.graph.rounding)
     arrays = {"bias": wrapped} | {
-        name: np.array(values, dtype=np.int32) for name, values in zip(("multiplier", "shift"), multipliers, strict=True)
+        name: np.array(v, dtype=np.int32) for name, v in zip(("multiplier", "shift"), multipliers, strict=True)
     }
     return [(name, low.constant(f"{op.name}_{name}", data, f"{op.name} {name}")) for name, data in arrays.items()]
 
@@ -178,7 +178,7 @@ def _depthwise(op: o.DepthwiseConv2D, low: Lowering) -> list[PartContext]:
     return [part("tc_depthwise", "layer", fields)]
 
 
-# -- element-wise, pools, reductions ---------------------------------------------------------------------------------------
+# -- element-wise, pools, reductions -------------------------------------------------------------------------
 
 
 def _operand(low: Lowering, member: str, name: str, zero_point: int, elements: int) -> Fields:
@@ -249,7 +249,7 @@ def _mean(op: o.Mean, low: Lowering) -> list[PartContext]:
     return [part("tc_mean", "layer", fields)]
 
 
-# -- moving elements -------------------------------------------------------------------------------------------------------
+# -- moving elements -----------------------------------------------------------------------------------------
 
 
 def _move(
@@ -328,7 +328,7 @@ def _transpose(op: o.Transpose, low: Lowering) -> list[PartContext]:
     return [_move(low, op.inputs[0], op.output, y, ([steps[axis] for axis in op.perm], _steps(y)))]
 
 
-# -- tables and softmax ----------------------------------------------------------------------------------------------------
+# -- tables and softmax --------------------------------------------------------------------------------------
 
 
 def _table(op: o.Table, low: Lowering) -> list[PartContext]:
@@ -414,4 +414,3 @@ def packed_bytes(graph: QuantGraph, sparse: Collection[str]) -> dict[str, float]
         dense = graph.tensors[layer.weights].bytes
         result[layer.name] = dense * (STORAGE_RATIO["int8"] if layer.name in sparse else 1.0)
     return result
-

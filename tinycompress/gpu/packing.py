@@ -77,7 +77,8 @@ def position_bits(positions: NDArray[np.uint8], columns_per_word: int) -> NDArra
     """2-bit positions of a row gathered into words of `columns_per_word` columns of A, first pair lowest."""
     per_word = columns_per_word * KEPT // GROUP
     fields = positions.reshape(len(positions), -1, per_word).astype(np.uint64)
-    return np.bitwise_or.reduce(fields << (2 * np.arange(per_word, dtype=np.uint64)), axis=-1)
+    words: NDArray[np.uint64] = np.bitwise_or.reduce(fields << (2 * np.arange(per_word, dtype=np.uint64)), axis=-1)
+    return words
 
 
 def _padded(array: Array, rows: int, columns: int) -> Array:

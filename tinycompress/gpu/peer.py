@@ -38,7 +38,7 @@ class Features:
 
 @dataclass(frozen=True)
 class PeerTime:
-    """One product: median µs and the largest error relative to the masked dense result; `reason` where it is missing."""
+    """One product: median µs, and the largest error relative to the masked dense result; `reason` where missing."""
 
     dense_us: float | None
     sparse_us: float | None
@@ -91,13 +91,13 @@ def time_us(work: Callable[[], object], warmup: int = WARMUP, repeat: int = REPE
     torch.cuda.synchronize()
     times = []
     for _ in range(repeat):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record()
         work()
         end.record()
         end.synchronize()
         times.append(1000.0 * begin.elapsed_time(end))
-    return statistics.median(times)
+    return float(statistics.median(times))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Channel order: permuting the channels of a group changes nothing the network computes, but which weights share a four.
+"""Channel order: permuting the channels of a group changes nothing but which weights share a four.
 
 The search swaps columns between groups of four while that keeps more magnitude under a 2:4 mask; the permutation is
 folded into every constant that makes, scales or reads the channels, so nothing is left to do at inference.
@@ -93,12 +93,13 @@ def permute(graph: Graph, permutations: Mapping[str, Permutation], groups: Group
     tensors = dict(graph.tensors)
     for constant, axis, ids in dict.fromkeys((s.constant, s.axis, tuple(s.channels.tolist())) for s in groups.slots):
         order = _axis_order(np.array(ids), moved)
-        tensors[constant] = tensors[constant].with_data(np.ascontiguousarray(tensors[constant].constant.take(order, axis)))
+        value = tensors[constant].constant.take(order, axis)
+        tensors[constant] = tensors[constant].with_data(np.ascontiguousarray(value))
     return graph.with_ops(graph.ops, tensors)
 
 
 def _axis_order(ids: Ids, moved: Ids) -> Ids:
-    """For every index of an axis the old index to take: the k-th occurrence of a channel from the k-th of its source."""
+    """For every index of an axis the old index to take: a channel's k-th occurrence from the k-th of its source."""
     places: dict[int, list[int]] = {}
     for index, channel in enumerate(ids.tolist()):
         places.setdefault(channel, []).append(index)
@@ -166,7 +167,7 @@ def _columns(graph: Graph, groups: Groups, group: Group, eligible: set[str]) -> 
 
 
 def _has_whole_fours(ids: Ids, places: Ids, group: Group) -> bool:
-    """Whether the group stands in the axis as whole runs of its channels in order, each beginning at a multiple of 4."""
+    """Whether the group stands in the axis as whole runs of its channels in order, each from a multiple of 4 on."""
     if len(places) == 0 or len(places) % group.size or group.size % GROUP:
         return False
     runs = ids[places].reshape(-1, group.size)

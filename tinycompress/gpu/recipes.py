@@ -95,7 +95,7 @@ def torch_masks(graph: Graph, device: torch.device) -> dict[str, Tensor]:
 
 
 def two_of_four(weights: Tensor) -> Tensor:
-    """The 0/1 magnitude mask of a module's weights `(o, c, kh, kw)` or `(out, in)`, groups along c; earlier wins ties."""
+    """The 0/1 magnitude mask of weights `(o, c, kh, kw)` or `(out, in)`, groups along c; earlier wins ties."""
     last = weights.detach().movedim(1, -1)
     groups = last.abs().reshape(*last.shape[:-1], -1, mk.GROUP)
     order = groups.argsort(dim=-1, descending=True, stable=True)

@@ -1,0 +1,248 @@
+"""The comparison: what runs without a GPU, what is refused, what the tables say, and the command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.compress.test_training import blobs
+from tests.unit.gpu.test_sparse24_recipes import small
+from tinycompress.compress.recipe import TrainSettings
+from tinycompress.errors import DeviceError, MismatchError, ToolchainError
+from tinycompress.gpu import compare as cmp
+from tinycompress.gpu import program, report, sweep, timing
+from tinycompress.gpu.peer import features, shape_obstacle, time_product
+from tinycompress.gpu.program import find_nvcc, has_gpu
+from tinycompress.gpu.recipes import TrainingPlan
+from tinycompress.ir.store import save
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).parents[3]
+needs_no_gpu = pytest.mark.skipif(has_gpu() and find_nvcc() is not None, reason="this machine can measure times")
+
+
+@pytest.fixture(scope="module")
+def comparison() -> report.Comparison:
+    samples = blobs().train.inputs
+    plan = TrainingPlan(blobs(), TrainSettings(epochs=2, batch=16, lr=0.02))
+    settings = cmp.Settings((samples,), plan, ("dense", "magnitude", "one-shot"), batches=(1, 8))
+    return cmp.compare(small(), settings)
+
+
+def test_sparse24_comparison_scores_and_sizes(comparison: report.Comparison) -> None:
+    rows = [(v.name, v.is_permuted) for v in comparison.variants]
+    assert rows == [
+        ("as it is", False), ("dense", False), ("magnitude", False), ("magnitude", True), ("one-shot", False),
+        ("one-shot", True),
+    ]  # fmt: skip
+    dense = 8 * 9 * 2 + 8 * 9 * 8 + 4 * 128
+    assert [v.weights_bytes for v in comparison.variants[:2]] == [dense, dense]
+    assert {v.weights_bytes for v in comparison.variants[2:]} == {8 * 9 * 2 + 0.625 * (8 * 9 * 8 + 4 * 128)}
+    assert all(v.score is not None and 0 <= v.score <= 1 for v in comparison.variants)
+    assert all(gain.after >= gain.before for gain in comparison.gains)
+
+
+def test_sparse24_comparison_checks_the_packing(comparison: report.Comparison) -> None:
+    first, second, last = comparison.layers
+    assert first.reason == "2 input channels are not a multiple of 4"
+    assert first.storage_ratio == {}
+    for line in (second, last):
+        assert line.storage_ratio == {"int8": 0.625, "fp16": 0.5625}
+        assert line.packing_error["int8"] == 0
+        assert line.packing_error["fp16"] < 1e-2
+
+
+@needs_no_gpu
+def test_sparse24_times_are_refused_without_a_gpu(comparison: report.Comparison) -> None:
+    assert comparison.refusal.startswith("no times: TC-D402: times need ")
+    assert all(line.times == () for line in comparison.layers)
+    assert all(v.network_us == {} for v in comparison.variants)
+    assert all(row[-2:] == ["", ""] for row in report.variant_rows(comparison)[1])
+    with pytest.raises(DeviceError, match="the cells stay empty"):
+        timing.require_timing()
+    assert sweep.main([]) == DeviceError.exit_code
+
+
+def test_sparse24_tables_say_where_it_loses(comparison: report.Comparison) -> None:
+    fast = report.LayerTime("torch", "fp16", 1, 30.0, 15.0, 0.0005, "")
+    slow = report.LayerTime("torch", "fp16", 1, 4.0, 5.0, 0.0, "")
+    none = report.LayerTime("torch", "int8", 1, None, None, None, "PyTorch sees no GPU")
+    layers = (
+        comparison.layers[0],
+        replace(comparison.layers[1], times=(fast, none)),
+        replace(comparison.layers[2], times=(slow,)),
+    )
+    timed = replace(comparison, layers=layers, refusal="")
+    text = report.verdict_lines(timed)
+    assert text[0] == (
+        f"torch fp16 batch 1: eligible layers 34.0 us dense, 20.0 us 2:4, 1.70x; "
+        f"2:4 is slower in 1 of 2 layers ({layers[2].name})"
+    )
+    header, rows = report.layer_rows(timed)
+    assert all(len(row) == len(header) for row in rows)
+    assert rows[1][4:] == ["torch", "fp16", "1", "30.0", "15.0", "2.00x", "0.5625", "0.0005"]
+    assert rows[2][:4] == ["", "", "", ""]
+    assert rows[2][-1] == "PyTorch sees no GPU"
+
+
+def test_sparse24_break_even_and_target() -> None:
+    def row(size: int, dense: float, sparse: float) -> dict[str, object]:
+        return {"engine": "torch", "dtype": "fp16", "size": size, "dense_us": dense, "sparse_us": sparse}
+
+    rows = [row(256, 5, 9), row(1024, 20, 21), row(2048, 90, 80), row(4096, 600, 380), row(8192, 4000, 2900)]
+    assert sweep.break_even(rows) == [
+        "torch fp16: 2:4 is faster from 2048 on; 1.5x at 4096 and above: NOT met (least 1.38x)"
+    ]
+    assert sweep.break_even(rows[:-1])[0].endswith("met (least 1.58x)")
+    assert sweep.break_even(rows[:2]) == ["torch fp16: 2:4 is never faster here"]
+    assert sweep.break_even([{**row(256, 5, 9), "dense_us": None}]) == []
+
+
+def test_sparse24_sweep_document_as_lines() -> None:
+    document = {
+        "versions": {
+            "device": "GPU", "compute": "9.0", "driver": 13000, "torch": "2", "torch_cuda": "13.0", "nvcc": "13.0.88",
+            "tinycompress": "0",
+        },
+        "squares": [{"size": 256, "dense_us": 5.0, "sparse_us": 4.0}],
+        "networks": [
+            {
+                "name": "conv32", "batch": 1, "dense_us": 40.0, "sparse_us": 44.0,
+                "layers": [{"name": "conv0", "dense_us": 8.0, "sparse_us": 9.0, "is_sparse": True}],
+            }
+        ],
+        "peer": [{"dtype": "int8", "size": 256, "reason": "left out: the time limit was reached"}],
+        "seconds": 1.0,
+    }  # fmt: skip
+    text = "\n".join(sweep.sweep_lines(document))
+    assert "tinycompress int8: 2:4 is faster from 256 on" in text
+    assert "left out: the time limit was reached" in text
+    assert "0.91x" in text
+
+
+def test_sparse24_sweep_networks_are_two_of_four_and_alive() -> None:
+    from tinycompress.execute.reference import run
+    from tinycompress.gpu.generate import sparse_candidates
+
+    graph = sweep.convolutional(32)
+    assert len(sparse_candidates(graph)) == sweep.DEPTH + 1
+    x = np.random.default_rng(0).integers(-128, 128, (4, *graph.tensors["x"].shape), dtype=np.int8)
+    tensors = run(graph, {"x": x}).tensors
+    assert all(np.unique(tensors[f"conv{i}_y"]).size > 20 for i in range(sweep.DEPTH))
+
+
+def test_sparse24_programs_are_timed_and_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The timing path with host programs in place of nvcc's: the checks run, the times are empty."""
+    monkeypatch.setattr(timing, "compile_cuda", program.compile_host)
+    graph = sweep.convolutional(32)
+    (found,) = timing.time_programs(graph, ("conv1", "fc"), (2,), tmp_path)
+    assert found.dense.network_us is None
+    assert timing.versions(found.sparse).device == features().device
+    monkeypatch.setattr(timing, "run_reference", lambda *_, **__: _Zeros({"y": np.full((8, 10), 99, dtype=np.int8)}))
+    with pytest.raises(MismatchError, match="output bytes differ") as error:
+        timing.time_programs(graph, ("conv1",), (2,), tmp_path)
+    assert error.value.code == "TC-V402"
+
+
+class _Zeros:
+    def __init__(self, outputs: dict[str, np.ndarray]) -> None:
+        self.outputs = outputs
+
+
+def test_sparse24_missing_nvcc_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(program, "find_nvcc", lambda: None)
+    with pytest.raises(ToolchainError, match="nvcc is not on the path") as error:
+        program.compile_cuda(tmp_path / "x.cu", tmp_path / "x")
+    assert error.value.code == "TC-T201"
+    assert program.nvcc_version() is None
+
+
+def test_sparse24_peer_is_detected_not_assumed() -> None:
+    found = features()
+    assert found.torch == torch.__version__
+    if not torch.cuda.is_available():
+        assert found.reason == "PyTorch sees no GPU"
+        assert time_product(64, 128, 32, "fp16").reason == "PyTorch sees no GPU"
+    assert shape_obstacle(24, 144, "fp16") == "24 rows are not a multiple of 32"
+    assert shape_obstacle(64, 144, "int8") == "144 columns are not a multiple of 128"
+    assert shape_obstacle(64, 128, "int8") == ""
+
+
+def test_sparse24_sweep_needs_only_torch_numpy_and_jinja2() -> None:
+    """Everything else that the package can use is hidden; the sweep still imports, generates and refuses."""
+    hidden = (
+        "pydantic",
+        "typer",
+        "rich",
+        "onnx",
+        "serial",
+        "elftools",
+        "cobs",
+        "ziglang",
+        "tflite",
+        "unicorn",
+        "mlxtend",
+    )
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({hidden!r})); import tempfile, pathlib;"
+        "from tinycompress.gpu import sweep; from tinycompress.gpu.generate import generate_cuda;"
+        "generate_cuda(sweep.convolutional(32), pathlib.Path(tempfile.mkdtemp())); print('generated')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "generated\n", done.stderr
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "tinycompress", "compare-gpu", *arguments]
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@needs_no_gpu
+def test_sparse24_command_prints_one_json_document(tmp_path: Path) -> None:
+    save(small(), tmp_path / "graph")
+    data = blobs(count=120)
+    parts = {
+        f"{axis}_{name}": getattr(split, field)
+        for name, split in (("train", data.train), ("val", data.val), ("test", data.test))
+        for axis, field in (("x", "inputs"), ("y", "targets"))
+    }
+    np.savez(tmp_path / "data.npz", **parts)
+    flags = ("--data", "data.npz", "--epochs", "1", "--prune", "magnitude,sr-ste", "--dtype", "int8", "--batch", "4")
+    done = command(tmp_path, "graph", *flags, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [v["name"] for v in document["variants"]] == [
+        "as it is",
+        "magnitude",
+        "magnitude",
+        "sr-ste",
+        "sr-ste",
+        "stm32f746",
+    ]
+    assert document["refusal"].startswith("no times: TC-D402")
+    assert document["layers"][1]["storage_ratio"] == {"int8": 0.625}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--batch", "0"), "not a list of batch sizes"),
+        (("--batch", "1,x"), "not a list of batch sizes"),
+        (("--dtype", "int4"), "there is no 'int4'"),
+        (("--prune", "one-shoot"), "did you mean 'one-shot'"),
+    ],
+)
+def test_sparse24_command_rejects_flags(flags: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    done = command(tmp_path, "graph", *flags)
+    assert done.returncode == 2
+    assert "TC-C401" in done.stderr
+    assert words in done.stderr
+    assert done.stdout == ""
