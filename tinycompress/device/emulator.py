@@ -2,7 +2,8 @@
 
 ``python -m tinycompress.device.emulator --board JSON --elf FILE --hook FILE`` is that process for Unicorn: it prints
 one JSON line with the port (a pty, or with ``--tcp`` a loopback socket) and ends with another when the firmware breaks
-a rule of the chip. QEMU is its own program.
+a rule of the chip. With ``--real-time`` the cycle counter also runs while the firmware waits, as a board's does. QEMU
+is its own program.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,7 +172,7 @@ def _listen(tcp: bool) -> tuple[int, socket.socket | None, str]:
     return master, None, os.ttyname(slave)  # the slave stays open here, so that clients may come and go
 
 
-def _serve(machine: Any, tcp: bool) -> None:
+def _serve(machine: Any, tcp: bool, real_time: bool) -> None:
     """Carry bytes between the port and the machine until the process is ended."""
     master, server, url = _listen(tcp)
     machine.run()
@@ -178,17 +180,20 @@ def _serve(machine: Any, tcp: bool) -> None:
     while True:
         connection = server.accept()[0] if server else None
         with connection or contextlib.nullcontext():
-            _carry(machine, connection.fileno() if connection else master)
+            _carry(machine, connection.fileno() if connection else master, real_time)
 
 
-def _carry(machine: Any, descriptor: int) -> None:
+def _carry(machine: Any, descriptor: int, real_time: bool) -> None:
     while True:
+        since = time.monotonic()
         try:
             data = os.read(descriptor, 65536)
         except ConnectionError:
             return
         if not data:
             return
+        if real_time:
+            machine.pass_time(time.monotonic() - since)
         machine.uart.feed(data)
         machine.run()
         sent = bytes(machine.uart.sent)
@@ -213,12 +218,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hook", type=Path, required=True)
     parser.add_argument("--entry", choices=ENTRIES, default="reset")
     parser.add_argument("--tcp", action="store_true")
+    parser.add_argument("--real-time", action="store_true")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     board = boards.parse(json.loads(options.board), Path("--board"))
     machine = Machine(board, options.elf, options.hook, options.entry)
     try:
-        _serve(machine, options.tcp)
+        _serve(machine, options.tcp, options.real_time)
     except RuleBrokenError as broken:
         _verdict(broken.code, str(broken), options.elf.name)
         return 3

@@ -37,6 +37,11 @@ class Core:
         """VTOR as software set it."""
         return self._plain.get(0xE000ED08)
 
+    def pass_cycles(self, cycles: int) -> None:
+        """Cycles without instructions."""
+        if self._is_counting:
+            self._counter_zero -= cycles
+
     def set_fault(self, cfsr: int, address: int | None) -> None:
         """Fault status as the core leaves it on entry to HardFault."""
         self._plain[0xE000ED28] = cfsr

@@ -117,6 +117,10 @@ class Machine:
         """Thumb instructions executed since reset (up to the end of the block that runs now)."""
         return int(self._counter.value)
 
+    def pass_time(self, seconds: float) -> None:
+        """Let the cycle counter run on while no instruction is executed."""
+        self.core.pass_cycles(int(seconds * self.clocks.hclk_hz))
+
     def _set_fpu(self, is_on: bool) -> None:
         self._fpu.value = int(is_on)
 
