@@ -1,6 +1,6 @@
 """Stands in for OpenOCD: records argv and puts the very ELF it is given on an emulated board behind a fixed port name.
 
-TC_FAKE_BOARD names a folder with ``calls`` (argv, one JSON line each), ``port`` (a link to the emulator's pty), ``pid``,
+TC_FAKE_BOARD names a folder with ``calls`` (argv, one JSON line each), ``port`` (a link to the pty), ``pid``,
 and optionally ``forgets``: then success is reported, but what ran before goes on.
 """
 
