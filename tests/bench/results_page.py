@@ -13,8 +13,8 @@ ABOUT = {
         "The demo recipe",
         "`tinycompress/recipes/mnist.toml`: 5 000 MNIST images (3 500 / 500 / 1 000), a dense network trained, then "
         "pruned to 16 KB of weights and 8 KB of arena with its dense form as teacher, then trained quantized; the seed "
-        "also draws the split. int8 is after quantization-aware training. Near 98.5 % on 1 000 images a 95 % interval is "
-        "about ± 0.8 points.",
+        "also draws the split. int8 is after quantization-aware training. Near 98.5 % on 1 000 images a 95 % interval "
+        "is about ± 0.8 points.",
     ),
     "cifar": (
         "CIFAR-10, ResNet-8 to a model and memory budget",

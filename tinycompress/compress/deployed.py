@@ -9,7 +9,6 @@ from typing import Any, Literal
 from tinycompress.compress.groups import Groups
 from tinycompress.cost.model import CostModel, Resources, latency_ms
 from tinycompress.cost.scalar import Scalar, is_integral
-from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.kernels import KERNELS
 from tinycompress.kernels.catalogue import KernelTable, KernelVariant
@@ -52,8 +51,7 @@ class Deployed:
         self._cost = self._fast
         if prefer == "size":
             self._cost = CostModel(view, kernels=smallest(KERNELS), has_dsp=has_dsp)
-        producers = (o.Conv2D, o.TransposeConv2D, o.FullyConnected)
-        self._made = tuple(op.output for op in view.ops if isinstance(op, producers))
+        self._made = tuple(name for op in view.ops for name in op.outputs)
         self._known: dict[tuple[int, ...], dict[str, Scalar]] = {}
 
     def evaluate(self, counts: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -86,4 +84,4 @@ class Deployed:
 
     def _resources(self, cost: CostModel, counts: Mapping[str, Scalar]) -> Resources:
         widths = self.groups.tensor_widths(counts)
-        return cost.resources({name: widths[name] for name in self._made})
+        return cost.resources({name: widths[name] for name in self._made if name in widths})

@@ -100,7 +100,7 @@ class _Run:
     def _key(self) -> str:
         loss = self.task.loss_name
         task = [self.task.name, self.task.kind, getattr(loss, "__qualname__", loss), self.task.metric_name]
-        parts = [self.recipe.model_dump(mode="json"), self.limits, graph_sha256(self.source), task]
+        parts: list[Any] = [self.recipe.model_dump(mode="json"), self.limits, graph_sha256(self.source), task]
         parts += [self.has_dsp, self.clock_hz]
         if self.teacher_source is not None:
             parts.append(graph_sha256(self.teacher_source))

@@ -147,9 +147,9 @@ class LayerCosts:
         tensor = self._graph.tensors[name]
         read = inputs[op.inputs[0]][-1] if op.inputs[0] in inputs and inputs[op.inputs[0]] else 0
         if isinstance(op, o.Conv2D | o.TransposeConv2D) and name == op.weights:
-            groups = op.groups if isinstance(op, o.Conv2D) else 1
-            _, kh, kw, _ = tensor.shape
-            return _constant(tensor, (channels, kh, kw, max(1, read // groups)), 0)
+            _, kh, kw, per_group = tensor.shape
+            is_grouped = isinstance(op, o.Conv2D) and op.groups > 1
+            return _constant(tensor, (channels, kh, kw, per_group if is_grouped else read), 0)
         if isinstance(op, o.DepthwiseConv2D) and name == op.weights:
             return _constant(tensor, (*tensor.shape[:2], read * op.multiplier), 2)
         if isinstance(op, o.FullyConnected) and name == op.weights:
@@ -174,6 +174,9 @@ def _constant(tensor: Tensor, shape: Shape, axis: int | None) -> Tensor:
 
 def _fitted(op: o.Op, tensors: Mapping[str, Tensor]) -> o.Op:
     """The operator with those attributes that spell out extents made to fit its inputs."""
+    if isinstance(op, o.Conv2D) and op.groups > 1:
+        per_group = tensors[op.weights].shape[3]
+        return replace(op, groups=max(1, tensors[op.inputs[0]].shape[-1] // per_group))
     if isinstance(op, o.Reshape):
         return replace(op, shape=(*op.shape[:-1], tensors[op.inputs[0]].elements // math.prod(op.shape[:-1])))
     if isinstance(op, o.Slice):

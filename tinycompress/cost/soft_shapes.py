@@ -106,9 +106,9 @@ def _weight_shapes(op: o.Op, graph: Graph, shapes: ShapeMap) -> ShapeMap:
     made: Scalar = shapes[op.outputs[0]][-1]
     found: ShapeMap = {}
     if isinstance(op, o.Conv2D | o.TransposeConv2D):
-        _, kh, kw, _ = graph.tensors[op.weights].shape
-        groups = op.groups if isinstance(op, o.Conv2D) else 1
-        found[op.weights] = (made, kh, kw, divide(shapes[op.inputs[0]][-1], groups))
+        _, kh, kw, per_group = graph.tensors[op.weights].shape
+        is_grouped = isinstance(op, o.Conv2D) and op.groups > 1  # whole groups come and go
+        found[op.weights] = (made, kh, kw, per_group if is_grouped else shapes[op.inputs[0]][-1])
     elif isinstance(op, o.DepthwiseConv2D):
         kh, kw, _ = graph.tensors[op.weights].shape
         found[op.weights] = (kh, kw, made)
