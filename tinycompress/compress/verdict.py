@@ -22,11 +22,6 @@ from tinycompress.quantize.ptq import quantize
 CALIBRATION_SAMPLES = 256
 
 
-def spread(available: int, wanted: int) -> Array:
-    """Indices of at most `wanted` samples, evenly over `available`."""
-    return np.unique(np.linspace(0, available - 1, min(wanted, available)).round().astype(np.int64))
-
-
 def calibrated(graph: Graph, task: Task) -> QuantGraph:
     """`graph` quantized after training, calibrated on samples spread evenly over the training split."""
     chosen = spread(len(task.train), CALIBRATION_SAMPLES)

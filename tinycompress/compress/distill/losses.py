@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,8 +57,3 @@ def cross_entropy(output: Tensor, target: Tensor, smoothing: float = 0.0) -> Ten
 def mean_squared_error(output: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
     """Regression and reconstruction loss; `smoothing` has no meaning here and must be 0."""
     return functional.mse_loss(output, target.reshape(output.shape).to(output.dtype))
-
-
-def gradient_of_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T·(softmax(student/T) − softmax(teacher/T)): the closed form that the autograd gradient must equal."""
-    return temperature * (torch.softmax(student / temperature, -1) - torch.softmax(teacher / temperature, -1))

@@ -13,7 +13,7 @@ from torch import Tensor
 from tinycompress.compress.costing import CostModel
 from tinycompress.compress.groups import Groups
 from tinycompress.compress.prune.criteria import Scores, score
-from tinycompress.compress.prune.repair import Fitted, Widths, check_feasible, excess, fit, strongest
+from tinycompress.compress.prune.repair import Fitted, Widths, excess, fit, strongest
 from tinycompress.compress.prune.soft import LOW, PUBLISHED, SoftSettings, SoftWidths, failures
 from tinycompress.compress.recipe import PruneSettings
 from tinycompress.compress.shrink import shrink
@@ -133,10 +133,6 @@ class PruneHook:
         self.report = PruneReport(**state["report"])
 
     # -- parts -------------------------------------------------------------------------------------------------------
-
-    def check(self, graph: Graph, groups: Groups) -> None:
-        """BudgetError TC-B201 when even the least widths are over the budget."""
-        check_feasible(self.minimum(groups), self.budget, self.make_model(graph, groups).evaluate)
 
     def minimum(self, groups: Groups) -> Widths:
         return {g.name: min(self.settings.min_channels, g.size) for g in groups.prunable}
