@@ -167,13 +167,17 @@ def _accuracy(documents: list[dict[str, Any]]) -> list[str]:
         order = "reordered" if row["is_permuted"] else ""
         accuracy = f"{statistics.mean(scores):.2f} %{spread}{count}"
         lines.append(f"| {row['name']} | {order} | {accuracy} | {row['weights_bytes']:,.0f} |")
-    lines += ["", "| layer | rows x k x pixels | 2:4 | storage int8 / fp16 | packed against masked dense |"]
-    lines += ["|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| layer | rows x k x pixels | 2:4 | PyTorch's 2:4 | storage int8 / fp16 | packed against masked dense |",
+    ]
+    lines += ["|---|---|---|---|---|---|"]
     for layer in first["layers"]:
         shape = f"{layer['rows']} x {layer['columns']} x {layer['pixels']}"
         ratios = " / ".join(f"{r:g}" for r in layer["storage_ratio"].values())
         errors = " / ".join(f"{e:.1g}" for e in layer["packing_error"].values())
-        lines.append(f"| {layer['name']} | {shape} | {layer['reason'] or 'yes'} | {ratios} | {errors} |")
+        peer = "; ".join(f"{dtype}: {why or 'yes'}" for dtype, why in layer["peer_reason"].items())
+        lines.append(f"| {layer['name']} | {shape} | {layer['reason'] or 'yes'} | {peer} | {ratios} | {errors} |")
     lines.append("")
     for document in documents:
         before, after = (sum(g[k] for g in document["gains"]) for k in ("before", "after"))

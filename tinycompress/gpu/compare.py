@@ -17,6 +17,7 @@ from tinycompress.gpu import masks as mk
 from tinycompress.gpu import packing, report
 from tinycompress.gpu.generate import sparse_candidates
 from tinycompress.gpu.lowering import obstacles, packed_bytes
+from tinycompress.gpu.peer import shape_obstacle
 from tinycompress.gpu.permute import find_permutations
 from tinycompress.gpu.recipes import RECIPES, Recipe, TrainingPlan, sparsify
 from tinycompress.gpu.timing import (
@@ -93,14 +94,15 @@ def layer_lines(graph: QuantGraph, dtypes: Sequence[str]) -> tuple[report.LayerL
     """Every layer with weights of a 2:4 network: eligibility, storage, and the packed product checked on the host."""
     lines = []
     for layer in mk.find_layers(graph):
-        ratios, errors = {}, {}
+        ratios, errors, peer = {}, {}, {}
         if layer.is_eligible:
             matrix = mk.as_rows(graph.tensors[layer.weights].constant)
             ratios = {dtype: mk.STORAGE_RATIO[dtype] for dtype in dtypes}
             errors = {dtype: packing_error(matrix, dtype) for dtype in dtypes}
+            peer = {dtype: shape_obstacle(layer.rows, layer.columns, dtype) for dtype in dtypes}
         lines.append(
             report.LayerLine(
-                layer.name, layer.kind, layer.rows, layer.columns, layer.pixels, layer.reason, ratios, errors
+                layer.name, layer.kind, layer.rows, layer.columns, layer.pixels, layer.reason, ratios, errors, peer
             )
         )
     return tuple(lines)

@@ -54,6 +54,8 @@ class LayerLine:
     storage_ratio: dict[str, float]
     packing_error: dict[str, float]
     """Packed product against the masked dense one on the host, by dtype, as `LayerTime.error`."""
+    peer_reason: dict[str, str]
+    """Why PyTorch cannot hold an eligible layer as 2:4, by dtype; empty text where it can."""
     times: tuple[LayerTime, ...] = ()
 
 
@@ -97,12 +99,25 @@ class Comparison:
 
 def layer_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table per layer, one row per layer, engine, dtype and batch."""
-    header = ["layer", "op", "rows x k x pixels", "2:4", "engine", "dtype", "batch", "dense us", "2:4 us", "speed-up"]
+    header = [
+        "layer",
+        "op",
+        "rows x k x pixels",
+        "2:4",
+        "torch 2:4",
+        "engine",
+        "dtype",
+        "batch",
+        "dense us",
+        "2:4 us",
+        "speed-up",
+    ]
     header += ["storage", "error"]
     rows = []
     for line in comparison.layers:
         shape = f"{line.rows}x{line.columns}x{line.pixels}"
-        first = [line.name, line.kind, shape, "yes" if not line.reason else f"no: {line.reason}"]
+        peer = "; ".join(f"{dtype}: {why or 'yes'}" for dtype, why in line.peer_reason.items())
+        first = [line.name, line.kind, shape, "yes" if not line.reason else f"no: {line.reason}", peer]
         if not line.times:
             ratios = "/".join(f"{r:g}" for r in line.storage_ratio.values())
             errors = "/".join(f"{e:.1g}" for e in line.packing_error.values())
@@ -114,7 +129,7 @@ def layer_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             error = time.reason if time.error is None else f"{time.error:.1g}"
             tail = ["" if ratio is None else f"{ratio:g}", error]
             rows.append([*first, time.engine, time.dtype, str(time.batch), *cells, *tail])
-            first = ["", "", "", ""]
+            first = [""] * len(first)
     return header, rows
 
 

@@ -87,8 +87,9 @@ def test_sparse24_tables_say_where_it_loses(comparison: report.Comparison) -> No
     )
     header, rows = report.layer_rows(timed)
     assert all(len(row) == len(header) for row in rows)
-    assert rows[1][4:] == ["torch", "fp16", "1", "30.0", "15.0", "2.00x", "0.5625", "0.0005"]
-    assert rows[2][:4] == ["", "", "", ""]
+    assert rows[1][4] == "int8: 8 rows are not a multiple of 32; fp16: 8 rows are not a multiple of 32"
+    assert rows[1][5:] == ["torch", "fp16", "1", "30.0", "15.0", "2.00x", "0.5625", "0.0005"]
+    assert rows[2][:5] == [""] * 5
     assert rows[2][-1] == "PyTorch sees no GPU"
 
 
