@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
-from tests.oracle.onnx_oracle import session
+from tests.oracle.onnx_oracle import channels_first, float_twin, run_onnx, to_user
 from tests.oracle.random_graphs import STEPS, random_graph
 from tinycompress.errors import UnsupportedOpError
 from tinycompress.execute import float_reference, reference
@@ -20,43 +18,8 @@ from tinycompress.frontends.tflite_model import import_tflite
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
-from tinycompress.ir.tensor import DType, Tensor
 
 FLOAT_TFLITE = ("pretrainedResnet", "kws_ref_model_float32", "vww_96_float", "ad01_fp32")
-
-
-def float_twin(graph: QuantGraph) -> Graph:
-    """The same operators on real numbers; rescalings are dropped."""
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in graph.tensors.items():
-        data = tensor.data
-        if data is not None and tensor.qparams is not None:
-            data = dequantize_values(data, tensor.qparams)
-        elif data is not None:
-            data = data.astype(np.float32) * np.float32(1e-3)
-        tensors[name] = replace(tensor, dtype=DType.FLOAT32, qparams=None, data=data)
-    ops = [replace(op, table=None) if isinstance(op, o.Table) else op for op in graph.ops]
-    inputs = tuple(replace(i, source_dtype="float32") for i in graph.inputs)
-    return Graph(graph.name, inputs, graph.outputs, tensors, tuple(ops))
-
-
-def channels_first(graph: Graph) -> Graph:
-    """The same graph for users whose images are channels-first."""
-    inputs = tuple(
-        replace(i, source_layout="CHW" if len(graph.tensors[i.tensor].shape) == 3 else "C") for i in graph.inputs
-    )
-    return replace(graph, inputs=inputs)
-
-
-def to_user(graph: Graph, value: Any) -> Any:
-    """An IR tensor (no batch) as the file has it: images channels-first unless the inputs are channels-last."""
-    is_last = all(i.source_layout == "HWC" for i in graph.inputs)
-    return value.transpose(2, 0, 1) if value.ndim == 3 and not is_last else value
-
-
-def run_onnx(data: bytes, samples: dict[str, Any], optimize: bool = True) -> list[Any]:
-    runtime = session(data, optimize)
-    return [v[0] for v in runtime.run(None, {i.name: samples[i.name][np.newaxis] for i in runtime.get_inputs()})]
 
 
 def check_float(graph: Graph, seed: int) -> None:
