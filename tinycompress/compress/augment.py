@@ -63,11 +63,14 @@ def _displacement(
     n: int, height: int, width: int, pixels: float, generator: torch.Generator, device: torch.device
 ) -> Tensor:
     """A smooth random field [n, h, w, 2] in grid units (2 / size per pixel) with sd `pixels`."""
-    radius = int(2 * ELASTIC_SMOOTHING)
-    tap = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=device) / ELASTIC_SMOOTHING) ** 2)
-    tap = tap / tap.norm()
-    field = torch.randn(2 * n, 1, height, width, generator=generator, device=device)
-    field = functional.conv2d(field, tap.view(1, 1, -1, 1), padding=(radius, 0))
-    field = functional.conv2d(field, tap.view(1, 1, 1, -1), padding=(0, radius))
+    field = torch.randn(2 * n, height, width, generator=generator, device=device)
+    field = _smoother(height, device) @ field @ _smoother(width, device).T
     scale = torch.tensor([2.0 / width, 2.0 / height], device=device)
     return pixels * field.view(n, 2, height, width).permute(0, 2, 3, 1) * scale
+
+
+def _smoother(size: int, device: torch.device) -> Tensor:
+    """A matrix [size, size] that smooths along an axis with a Gaussian, keeping white noise at sd 1 away from borders."""
+    distance = torch.arange(size, device=device)[:, None] - torch.arange(size, device=device)[None, :]
+    taps = torch.exp(-0.5 * (distance / ELASTIC_SMOOTHING) ** 2)
+    return taps / taps[size // 2].norm()
