@@ -70,7 +70,8 @@ def _displacement(
 
 
 def _smoother(size: int, device: torch.device) -> Tensor:
-    """A matrix [size, size] that smooths along an axis with a Gaussian, keeping white noise at sd 1 away from borders."""
+    """A matrix [size, size] that smooths an axis with a Gaussian; white noise keeps sd 1 away from the borders."""
     distance = torch.arange(size, device=device)[:, None] - torch.arange(size, device=device)[None, :]
     taps = torch.exp(-0.5 * (distance / ELASTIC_SMOOTHING) ** 2)
-    return taps / taps[size // 2].norm()
+    smoother: Tensor = taps / taps[size // 2].norm()
+    return smoother
