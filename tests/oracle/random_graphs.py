@@ -165,17 +165,12 @@ def _transpose_conv(m: GraphMaker, x: str) -> None:
     kernel, stride, out = m.pair(3), m.pair(2), int(m.rng.integers(1, 4))
     weights = m.weights((out, *kernel, c), 0)
     products = kernel[0] * kernel[1] * c
-    pads, extra = [], []
-    for i, size in enumerate((h, w)):
-        if m.rng.random() < 0.5:
+    pads, extra = [(0, 0), (0, 0)], [0, 0]
+    if m.rng.random() < 0.5:
+        for i, size in enumerate((h, w)):
             before = same_padding(size * stride[i], kernel[i], stride[i])[0]
             surplus = (size - 1) * stride[i] + kernel[i] - before - size * stride[i]
-        else:
-            before, surplus = 0, 0
-        pads.append((before, max(surplus, 0)))
-        extra.append(max(-surplus, 0))
-    if (pads[0][0] == 0) != (pads[1][0] == 0):
-        raise ModelError("TC-M001", "SAME on one axis only")
+            pads[i], extra[i] = (before, max(surplus, 0)), max(-surplus, 0)
     m.emit(
         o.TransposeConv2D, (x,), m.qparams(m.product_scale(x, weights, products)), weights=weights,
         bias=m.bias(out, products), stride=stride, padding=(pads[0][0], pads[1][0], pads[0][1], pads[1][1]),

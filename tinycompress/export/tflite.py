@@ -212,16 +212,17 @@ def _conv2d(e: _Exporter, op: o.Conv2D | o.DepthwiseConv2D) -> None:
 
 
 def _transpose_conv(e: _Exporter, op: o.TransposeConv2D) -> None:
-    weights, y = e[op.weights], e[op.output]
+    x, weights, y = e[op.inputs[0]], e[op.weights], e[op.output]
     before = tuple(same_padding(y.shape[i], weights.shape[1 + i], op.stride[i])[0] for i in (0, 1))
-    if op.padding[:2] == (0, 0):
-        code = tflite.Padding.VALID
-    elif op.padding[:2] == before:
+    is_scaled = all(y.shape[i] == x.shape[i] * op.stride[i] for i in (0, 1))
+    if is_scaled and op.padding[:2] == before:
         code = tflite.Padding.SAME
+    elif not any(op.padding) and not any(op.output_padding):
+        code = tflite.Padding.VALID
     else:
         raise _impossible(f"padding {list(op.padding)} is neither SAME nor VALID")
-    x, made, bias = _weighted_inputs(e, op, e.activation(op.inputs[0]), weights.constant, weights.quantization)
-    inputs = [e.integers(op, "shape", (1, *y.shape)), made, x, bias]
+    operand, made, bias = _weighted_inputs(e, op, e.activation(op.inputs[0]), weights.constant, weights.quantization)
+    inputs = [e.integers(op, "shape", (1, *y.shape)), made, operand, bias]
     e.emit(
         "TRANSPOSE_CONV",
         inputs,
@@ -378,7 +379,9 @@ def _svdf(e: _Exporter, op: o.SVDF) -> None:
     state_scale = e[op.inputs[1]].quantization.tensor_scale
     inputs.append(_bias(e, op, e[op.outputs[0]].shape[-1], state_scale, e[op.time_weights].quantization))
     inputs.append(e.state(op.inputs[1]))
-    e.emit("SVDF", inputs, [e.activation(op.outputs[0])], "SVDFOptions", Rank=op.rank)
+    # LiteRT insists on RELU here, and neither it nor TFLM applies it to integers.
+    options = {"Rank": op.rank, "FusedActivationFunction": tflite.ActivationFunctionType.RELU}
+    e.emit("SVDF", inputs, [e.activation(op.outputs[0])], "SVDFOptions", **options)
 
 
 EXPORTERS: dict[type[o.Op], Callable[[_Exporter, Any], None]] = {
