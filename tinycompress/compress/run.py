@@ -35,7 +35,8 @@ from tinycompress.compress.train import (
     silent,
     training_targets,
 )
-from tinycompress.compress.verdict import CALIBRATION_SAMPLES, calibrated, fits, integer_score, plan_within, spread
+from tinycompress.compress.verdict import CALIBRATION_SAMPLES, calibrated, fits, integer_score, plan_within
+from tinycompress.data import spread
 from tinycompress.errors import BudgetError, QualityError
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.inputs import real_inputs

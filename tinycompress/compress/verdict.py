@@ -7,12 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from tinycompress.compress.task import Task
-from tinycompress.data import Split
+from tinycompress.data import Split, spread
 from tinycompress.errors import BudgetError
 from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.inputs import real_inputs
-from tinycompress.ir.tensor import Array
 from tinycompress.passes import prepare_for_deployment
 from tinycompress.plan.model import Plan
 from tinycompress.plan.planner import plan

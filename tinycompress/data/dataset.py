@@ -42,6 +42,11 @@ class Split:
         return Split(self.inputs[index], None if self.targets is None else self.targets[index])
 
 
+def spread(available: int, wanted: int) -> Array:
+    """Indices of at most `wanted` samples, evenly over `available`."""
+    return np.unique(np.linspace(0, available - 1, min(wanted, available)).round().astype(np.int64))
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Train, validation and test splits. Choices are made on `val`; `test` is scored once, at the end."""

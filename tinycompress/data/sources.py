@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 from tinycompress.data.dataset import Dataset, Split, split_by_fraction, split_by_seed
 from tinycompress.data.named import NAMED
 from tinycompress.errors import ConfigError
+from tinycompress.user_code import Refusal, load_object
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm")
 
@@ -37,7 +36,7 @@ def load_data(source: str, *, seed: int = 0, val: float = 0.1, test: float = 0.2
     if path.is_dir():
         return from_folder(path, seed=seed, val=val, test=test)
     if argument:
-        return from_object(resolve(source)(), source, seed=seed, val=val, test=test)
+        return from_object(load_callable(source)(), source, seed=seed, val=val, test=test)
     known = ", ".join(NAMED)
     fix = f"give an .npz file, a folder, module:function, or one of {known}"
     if path.exists():
@@ -45,21 +44,12 @@ def load_data(source: str, *, seed: int = 0, val: float = 0.1, test: float = 0.2
     raise ConfigError("TC-C301", f"there is no data at {source!r}", fix=fix)
 
 
-def resolve(reference: str) -> Callable[[], Any]:
-    """The callable that ``pkg.mod:name`` or ``file.py:name`` names; ConfigError TC-C301 when it does not exist."""
-    module_name, _, attribute = reference.rpartition(":")
-    try:
-        if module_name.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(module_name).stem, module_name)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{module_name} is not a Python file")
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(module_name)
-        found = getattr(module, attribute)
-    except (ImportError, OSError, AttributeError) as error:
-        raise ConfigError("TC-C301", f"cannot load {reference!r}: {error}", fix="write module:function") from error
+def load_callable(reference: str) -> Callable[[], Any]:
+    """The callable that ``pkg.mod:name`` or ``file.py:name`` names.
+
+    ConfigError TC-C301 when it does not exist, TC-C306 when its module fails or it cannot be called.
+    """
+    found = load_object(reference, Refusal(ConfigError, absent="TC-C301", failed="TC-C306"))
     if not callable(found):
         raise ConfigError("TC-C306", f"{reference} is a {type(found).__name__}, not a function", fix="name a function")
     return found  # type: ignore[no-any-return]

@@ -22,6 +22,7 @@ EXPLAIN = {
     ),
     "TC-C306": (
         "The data source is not of a kind that can be read: give an .npz file, a folder with one sub-folder of images per "
-        "class, a function as module:function, or the name of a built-in set."
+        "class, a function as module:function, or the name of a built-in set. A function's module may also have failed while it "
+        "was loaded; the message has its error."
     ),
 }

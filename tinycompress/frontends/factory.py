@@ -1,22 +1,18 @@
 """A user's Python factory and weights as a module. Naming a factory is consent to run it; weights are data.
 
-`pkg.mod:name` is imported (the working directory counts), `file.py:name` is run from its file, with its directory
-importable so that it finds its neighbours. The name may be a function or class that gives a module, or a module.
+The name may be of a function or class that gives a module when called without arguments, or of a module.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
 import pickle
-import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinycompress.errors import ModelError, UnsafeModelError
+from tinycompress.user_code import Refusal, load_object
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +29,7 @@ def load_module(reference: str, weights: str | Path | None = None) -> torch.nn.M
     """
     import torch
 
-    made = load_object(reference)
+    made = load_object(reference, Refusal(ModelError, absent="TC-M110", failed="TC-M111"))
     if not isinstance(made, torch.nn.Module):
         if not callable(made):
             raise ModelError(
@@ -58,74 +54,6 @@ def load_module(reference: str, weights: str | Path | None = None) -> torch.nn.M
     if weights is not None:
         load_weights(made, Path(weights))
     return made.eval()
-
-
-def load_object(reference: str) -> Any:
-    """What `pkg.mod:name` or `file.py:name` names. Raises ModelError TC-M110 (absent) or TC-M111 (its module fails)."""
-    location, _, name = reference.rpartition(":")
-    if not location or not name:
-        raise ModelError(
-            "TC-M110", f"{reference!r} does not name an object", fix="write pkg.mod:name or path/file.py:name"
-        )
-    module = _run_file(Path(location)) if location.endswith(".py") else _import(location)
-    try:
-        return getattr(module, name)
-    except AttributeError:
-        public = sorted(n for n in vars(module) if not n.startswith("_"))[:_LISTED]
-        raise ModelError(
-            "TC-M110", f"{location} has no {name!r}", where=location, fix=f"it has {', '.join(public) or 'no names'}"
-        ) from None
-
-
-def _run_file(path: Path) -> Any:
-    if not path.is_file():
-        raise ModelError("TC-M110", f"{path} does not exist", where=str(path), fix="check the path before the colon")
-    name = f"tinycompress_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    loader = spec.loader
-    assert loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    with _importable(path.resolve().parent):
-        _guarded(lambda: loader.exec_module(module), str(path))
-    return module
-
-
-def _import(location: str) -> Any:
-    with _importable(Path.cwd()):
-        return _guarded(lambda: importlib.import_module(location), location)
-
-
-def _guarded(run: Any, where: str) -> Any:
-    try:
-        return run()
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if where == missing or where.startswith(f"{missing}."):
-            raise ModelError(
-                "TC-M110",
-                f"there is no Python module {where!r}",
-                where=where,
-                fix="run from its directory, or give a file: path/file.py:name",
-            ) from error
-        raise ModelError(
-            "TC-M111", f"{where} needs {missing!r}", where=where, fix=f"install {missing} in this environment"
-        ) from error
-    except Exception as error:  # the user's module may raise anything while it loads
-        raise ModelError("TC-M111", f"{where} failed: {type(error).__name__}: {error}", where=where) from error
-
-
-@contextlib.contextmanager
-def _importable(directory: Path) -> Iterator[None]:
-    """`directory` first on the import path, for the time being."""
-    entry = str(directory)
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        if entry in sys.path:
-            sys.path.remove(entry)
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:

@@ -48,10 +48,10 @@ def compress_stage(pipeline: Pipeline, folder: Path, work: Path) -> CompressResu
 
 def task_of(config: Config, dataset: Dataset) -> Task:
     """The task of the recipe on its data; loss and metric are names or ``pkg.mod:callable``."""
-    from tinycompress.data.sources import resolve
+    from tinycompress.data.sources import load_callable
 
     def named(name: str | None) -> Any:
-        return resolve(name) if name and ":" in name else name
+        return load_callable(name) if name and ":" in name else name
 
     section = config.task
     return Task.of(dataset, section.kind, named(section.loss), named(section.metric))
