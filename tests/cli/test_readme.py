@@ -64,7 +64,7 @@ def test_the_recipe_is_valid(tmp_path: Path) -> None:
 
 def test_the_c_block_compiles_and_runs(network: QuantGraph, tmp_path: Path) -> None:
     import tinycompress as tc
-    from tinycompress.emit.host import host_compiler
+    from tinycompress.build.host import host_compiler
 
     tc.generate(tc.plan(network, "stm32f746"), tmp_path)
     (code,) = blocks("c")

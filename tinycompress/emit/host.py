@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import weakref
@@ -17,56 +15,13 @@ from typing import Any
 import numpy as np
 
 from tinycompress import assets
+from tinycompress.build.host import host_compiler
+from tinycompress.build.toolchain import run_compiler
 from tinycompress.emit.contexts import ModelContext
-from tinycompress.errors import ToolchainError
 from tinycompress.ir.tensor import Array
 from tinycompress.plan.model import ARENA_ALIGN, Plan
 
-HOOKS_HEADER = """\
-#ifndef TC_HOOKS_H
-#define TC_HOOKS_H
-#include <stdint.h>
-void tc_step_begin(int layer);
-void tc_row_done(int tensor, int row, const void *data, uint32_t bytes);
-#endif
-"""
-_HOOKS_SOURCE = """\
-#include "tc_hooks.h"
-static uint8_t *const *trace;
-void tc_trace_into(uint8_t *const *tensors);
-void tc_trace_into(uint8_t *const *tensors)
-{
-    trace = tensors;
-}
-void tc_step_begin(int layer)
-{
-    (void)layer;
-}
-void tc_row_done(int tensor, int row, const void *data, uint32_t bytes)
-{
-    if (trace != 0) {
-        __builtin_memcpy(trace[tensor] + (uint32_t)row * bytes, data, bytes);
-    }
-}
-"""
 _CTYPES: dict[str, Any] = {"int8_t": ctypes.c_int8, "int16_t": ctypes.c_int16, "int32_t": ctypes.c_int32}
-COMPILE_TIMEOUT_S = 300.0
-
-
-def host_compiler() -> tuple[str, ...]:
-    """The C compiler for this machine: `$CC`, the system's, else zig's from PyPI; ToolchainError TC-T151 if none."""
-    named = os.environ.get("CC")
-    if named:
-        return tuple(named.split())
-    for name in ("cc", "gcc", "clang"):
-        found = shutil.which(name)
-        if found:
-            return (found,)
-    package = importlib.util.find_spec("ziglang")
-    if package is None or package.origin is None:
-        raise ToolchainError("TC-T151", "no C compiler for this machine", fix="pip install ziglang")
-    os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(assets.cache_directory() / "zig"))
-    return (str(Path(package.origin).parent / "zig"), "cc")
 
 
 def build_host(
@@ -78,31 +33,22 @@ def build_host(
     compiler: Sequence[str] | None,
     flags: Sequence[str],
 ) -> HostProgram:
-    """Compiles `sources` with tracing hooks into a temporary shared library and loads it."""
+    """Compiles `sources` with tracing hooks into a temporary shared library and loads it.
+
+    Raises ToolchainError TC-T150 with the compiler's words when they do not compile.
+    """
     work = Path(tempfile.mkdtemp(prefix="tinycompress-host-"))
     try:
-        (work / "tc_hooks.h").write_text(HOOKS_HEADER)
-        (work / "hooks.c").write_text(_HOOKS_SOURCE)
         library = work / f"{prefix}.so"
         command = [*(compiler or host_compiler()), "-std=c11", "-O2", "-shared", "-fPIC", "-DTC_HOOKS", *flags]
-        command += [f"-I{work}", f"-I{directory}", *map(str, sources), str(work / "hooks.c"), "-o", str(library)]
-        _compile(command)
+        firmware = assets.directory("firmware")
+        files = [*sources, firmware / "host" / "hooks.c"]
+        command += [f"-I{firmware}", f"-I{directory.resolve()}", *(str(f.resolve()) for f in files), "-o", library.name]
+        run_compiler(command, work, code="TC-T150", what="the generated C does not compile for this machine")
         loaded = ctypes.CDLL(str(library), mode=os.RTLD_LOCAL | os.RTLD_NOW)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return HostProgram(loaded, prefix, model, plan)
-
-
-def _compile(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolchainError("TC-T150", f"the host compiler did not run: {error}", where=command[0]) from error
-    if done.returncode:
-        words = "\n".join(done.stderr.splitlines()[:20])
-        raise ToolchainError(
-            "TC-T150", f"the generated C does not compile for this machine:\n{words}", where=command[0]
-        )
 
 
 class HostProgram:

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tinycompress.emit.host import HOOKS_HEADER, host_compiler
+from tinycompress import assets
+from tinycompress.build.host import host_compiler
+from tinycompress.build.toolchain import is_zig, run_compiler
 from tinycompress.emit.program import Program
 from tinycompress.emit.render import render
-from tinycompress.errors import MismatchError, ToolchainError
+from tinycompress.errors import MismatchError
 from tinycompress.ir.tensor import Array
 
 RUN_TIMEOUT_S = 600.0
 _STRICT = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-DTC_HOOKS=1")
-_ROUND = ("-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+_CHECKS = ("-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 Trace = dict[tuple[int, int], bytes]
 
 
@@ -36,21 +38,17 @@ def simulate(program: Program, samples: dict[str, Array], folder: Path) -> Simul
     """Compile `program` and a driver in `folder` with address and undefined-behaviour sanitizers, run all samples.
 
     zig has only the latter's runtime, so the system's gcc or clang is taken when there is one. Raises ToolchainError
-    TC-T152 when it does not compile, MismatchError TC-V102 with the sanitizer's words when one objects.
+    TC-T150 when it does not compile, MismatchError TC-V102 with the sanitizer's words when one objects.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = host_compiler()
-    is_zig = command[-1] == "cc" and Path(command[0]).name == "zig"
-    sanitizers = "undefined" if is_zig else "address,undefined"
+    has_address = not is_zig(command)
+    sanitizers = "address,undefined" if has_address else "undefined"
     _write_driver(program, folder)
-    sources = [str(p.resolve()) for p in program.sources]
-    compile_command = [
-        *command, *_STRICT, f"-fsanitize={sanitizers}", *_ROUND, "-I", str(program.directory.resolve()), "-I", ".",
-        "simulate.c", *sources, "-o", "simulate",
-    ]  # fmt: skip
-    built = subprocess.run(compile_command, cwd=folder, capture_output=True, text=True, check=False)
-    if built.returncode != 0:
-        raise ToolchainError("TC-T152", f"the simulation does not compile: {built.stderr[-2000:]}", where=str(folder))
+    includes = [f"-I{program.directory.resolve()}", f"-I{assets.directory('firmware')}"]
+    sources = ["simulate.c", *(str(p.resolve()) for p in program.sources)]
+    build = [*command, *_STRICT, f"-fsanitize={sanitizers}", *_CHECKS, *includes, *sources, "-o", "simulate"]
+    run_compiler(build, folder, code="TC-T150", what="the generated C does not compile for this machine")
     _write_samples(program, samples, folder / "samples.bin")
     ran = subprocess.run(
         ["./simulate", "samples.bin", "records.bin"],
@@ -66,13 +64,12 @@ def simulate(program: Program, samples: dict[str, Array], folder: Path) -> Simul
         raise MismatchError("TC-V102", f"the generated C misbehaves on this machine: {words}", where=str(folder))
     count = len(next(iter(samples.values())))
     outputs, traces = _read_records(program, folder / "records.bin", count)
-    checks = "address and undefined-behaviour sanitizers" if not is_zig else "undefined-behaviour sanitizer"
+    checks = "address and undefined-behaviour sanitizers" if has_address else "undefined-behaviour sanitizer"
     return Simulation(outputs, traces, " ".join(Path(part).name for part in command), checks)
 
 
 def _write_driver(program: Program, folder: Path) -> None:
     (folder / "simulate.c").write_text(render("simulate.c.j2", p=program), encoding="utf-8")
-    (folder / "tc_hooks.h").write_text(HOOKS_HEADER, encoding="utf-8")
 
 
 def _write_samples(program: Program, samples: dict[str, Array], path: Path) -> None:
