@@ -17,7 +17,7 @@ from tinycompress.ir.ops import Conv2D
 from tinycompress.ir.tensor import Array
 from tinycompress.kernels import gemm_dsp as gemm
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
-from tinycompress.kernels.conv2d_dsp import CORE_HEADERS, channels_of_layer, clamp_of, rounding_of
+from tinycompress.kernels.conv2d_dsp import channels_of_layer, clamp_of, rounding_of
 from tinycompress.kernels.packing import describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import Channels, Clamp, Int64, thresholds
 
@@ -185,6 +185,5 @@ WINOGRAD = (
         rows_per_step=lambda op, graph: 4,
         instructions=_instructions,
         needs_zero_row=True,
-        requires=CORE_HEADERS,
     ),
 )
