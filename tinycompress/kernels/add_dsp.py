@@ -117,6 +117,5 @@ ADD = (
         supports=_supports,
         in_place=(0, 1),
         instructions=_instructions,
-        requires=("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h"),
     ),
 )

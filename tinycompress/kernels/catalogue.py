@@ -6,7 +6,7 @@ The predicates that choose a kernel are the functions that size its scratch: pla
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,6 @@ class KernelVariant:
     whole_input: bool = False
     row_alignment: int = 1
     needs_zero_row: bool = False
-    requires: tuple[str, ...] = field(default=())
     accumulator_bytes: Callable[[Any, Graph], int] | None = None
 
     @property

@@ -16,8 +16,6 @@ from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKer
 from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import Channels, Clamp, Requantization, choose_requantization
 
-CORE_HEADERS = ("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h", "tc_gemm_dsp.h")
-
 
 @dataclass(frozen=True)
 class Window:
@@ -188,6 +186,5 @@ CONV2D = (
         rows_per_step=rows_per_step,
         instructions=instructions,
         needs_zero_row=True,
-        requires=CORE_HEADERS,
     ),
 )

@@ -18,7 +18,6 @@ from tinycompress.kernels.requantize_dsp import Requantization, choose_requantiz
 
 MAX_UNROLLED_PAIRS = 6
 MAX_UNROLLED_COLUMNS = 12
-HEADERS = ("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h")
 
 
 def requantization_of(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> Requantization | None:
@@ -146,7 +145,6 @@ DEPTHWISE = (
         rows_per_step=_two_rows,
         instructions=_instructions,
         needs_zero_row=True,
-        requires=HEADERS,
     ),
     KernelVariant(
         name="depthwise3x3_stride2_s8_dsp",
@@ -158,6 +156,5 @@ DEPTHWISE = (
         rows_per_step=_two_rows,
         instructions=_instructions_stride2,
         needs_zero_row=True,
-        requires=(*HEADERS, "tc_depthwise_dsp.h"),
     ),
 )

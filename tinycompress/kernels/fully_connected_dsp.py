@@ -23,7 +23,6 @@ from tinycompress.kernels.requantize_dsp import (
 
 MAX_UNROLL = 16
 _PACKED_SUM_LIMIT = 1 << 23
-HEADERS = ("tc_math.h", "tc_lanes_dsp.h", "tc_requantize_dsp.h")
 
 
 def depth_for(inputs: int) -> tuple[int, int]:
@@ -150,7 +149,6 @@ FULLY_CONNECTED = (
         supports=_supports_wide,
         scratch_bytes=_scratch,
         instructions=_wide_instructions,
-        requires=HEADERS,
     ),
     KernelVariant(
         name="fully_connected_packed_s8_dsp",
@@ -160,6 +158,5 @@ FULLY_CONNECTED = (
         supports=_supports_packed,
         scratch_bytes=_scratch,
         instructions=_packed_instructions,
-        requires=HEADERS,
     ),
 )

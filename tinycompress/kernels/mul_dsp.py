@@ -80,6 +80,5 @@ MUL = (
         supports=_supports,
         in_place=(0, 1),
         instructions=_instructions,
-        requires=("tc_lanes_dsp.h", "tc_requantize_dsp.h"),
     ),
 )

@@ -50,7 +50,6 @@ AVERAGE_POOL = (
         pack=_pack,
         supports=_supports_average,
         instructions=_average_instructions,
-        requires=("tc_lanes_dsp.h",),
     ),
 )
 MAX_POOL = (
@@ -61,6 +60,5 @@ MAX_POOL = (
         pack=_pack,
         supports=_supports_max,
         instructions=_max_instructions,
-        requires=("tc_lanes_dsp.h",),
     ),
 )
