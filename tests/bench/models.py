@@ -179,7 +179,7 @@ def line(row: Row) -> str:
     a = row.agreement
     oracle = f"{a.oracle} {a.tolerance}: {a.samples} x {a.tensors}, {a.mismatching} differ" if a else "-"
     cells = (row.macs, row.ram_bytes, row.flash_bytes, row.instructions, row.target_mismatching_bytes)
-    return f"{row.model:44} {row.kind:6}" + "".join(f"{'-' if c is None else c:>12}" for c in cells) + f"  {oracle}"
+    return f"{row.model:44} {row.kind:6}" + "".join(f"{'-' if c is None else c:>14}" for c in cells) + f"  {oracle}"
 
 
 def main(arguments: list[str]) -> int:
@@ -191,7 +191,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     root = Path(os.environ["TINYCOMPRESS_DATA"]) / "models"
     paths = sorted(p for p in root.rglob("*") if p.suffix in (".tflite", ".onnx"))
-    print(f"{'model':44} {'kind':6}" + "".join(f"{t:>12}" for t in ("MACs", "RAM", "flash", "instructions", "differ")))
+    print(f"{'model':44} {'kind':6}" + "".join(f"{t:>14}" for t in ("MACs", "RAM", "flash", "instructions", "differ")))
     rows = []
     for path in paths:
         if options.names and not any(name in str(path) for name in options.names):
