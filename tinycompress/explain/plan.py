@@ -36,8 +36,4 @@ EXPLAIN = {
         "The generated C did not compile on this machine. It is meant to be free of warnings under GCC and clang, so either the compiler "
         "named by CC is very different, or this is a bug; the compiler's first lines are in the message."
     ),
-    "TC-T151": (
-        "Running the generated C on this machine needs a C compiler, and neither CC, cc, gcc, clang nor the ziglang package was found. "
-        "`pip install ziglang` is enough."
-    ),
 }
