@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tests.kernels.dsp_image import Case, activation, single_op
@@ -239,6 +241,28 @@ def _pool_cases() -> list[Case]:
     return cases
 
 
+def _polyphase_cases() -> list[Case]:
+    kernel = next(v for v in DSP[o.Conv2D] if v.name == "conv2d_polyphase_s8_dsp")
+    down, same = (0, 0, 1, 1), (1, 1, 1, 1)
+
+    def layer(name: str, x: tuple[int, int, int], outputs: int, padding: o.Padding, **how: Any) -> Case:
+        how = {"scale": 2.0**-9, "spread": 1.5, **how}
+        return conv2d(kernel, name, x, outputs, (3, 3), stride=(2, 2), padding=padding, **how)
+
+    return [
+        layer("phase-16", (16, 16, 16), 4, down),
+        layer("phase-32", (8, 16, 32), 2, down, zero_points=(4, -128)),
+        layer("phase-same", (9, 23, 4), 2, same, zero_points=(4, -128)),
+        layer("phase-signed", (11, 17, 8), 4, same, relu=False, zero_points=(-5, 9)),
+        layer("phase-valid", (9, 19, 12), 4, (0, 0, 0, 0)),
+        layer("phase-uneven", (6, 16, 4), 4, (2, 2, 1, 1), relu=False, zero_points=(3, -4)),
+        layer("phase-extremes", (8, 16, 16), 4, down, kind="extremes", scale=2.0**-11),
+        layer("phase-largest", (8, 16, 12), 4, down, kind="largest", scale=2.0**-11),
+        layer("phase-smallest", (8, 16, 12), 4, down, kind="smallest", scale=2.0**-11),
+        layer("phase-single", (8, 17, 8), 4, same, relu=False, zero_points=(0, 5), rounding=Rounding.SINGLE),
+    ]
+
+
 def _packed_cases() -> list[Case]:
     kernel = next(v for v in DSP[o.Conv2D] if v.name == "conv2d_packed_s8_dsp")
     same = (1, 1, 1, 1)
@@ -305,5 +329,6 @@ def all_cases() -> list[Case]:
         _winograd_cases,
         _packed_cases,
         _pool_cases,
+        _polyphase_cases,
     )
     return [case for family in families for case in family()]

@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.kernels import harness as h
+from tests.kernels.dsp_cases import conv2d
 from tests.kernels.test_convolutions import windows
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Rounding
@@ -23,6 +24,38 @@ def test_conv2d_equals_the_reference(window: dict[str, object], inputs: int, out
     for variant in DSP[o.Conv2D]:
         if variant.supports(graph.ops[0], graph):
             h.check(variant, graph, rng)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    stride=st.integers(1, 2),
+    outputs=st.tuples(st.integers(1, 6), st.integers(8, 11)),
+    channels=st.tuples(st.sampled_from([4, 8, 12]), st.sampled_from([2, 4])),
+    padding=st.tuples(*[st.integers(0, 2)] * 4),
+    zero_points=st.tuples(st.integers(-128, 127), st.sampled_from([-128, 3])),
+    rounding=st.sampled_from(list(Rounding)),
+    seed=st.integers(0, 999),
+)
+def test_winograd_equals_the_reference(
+    stride: int,
+    outputs: o.Pair,
+    channels: o.Pair,
+    padding: o.Padding,
+    zero_points: o.Pair,
+    rounding: Rounding,
+    seed: int,
+) -> None:
+    sizes = [(n - 1) * stride + 3 - padding[i] - padding[i + 2] for i, n in enumerate(outputs)]
+    assume(min(sizes) > 0)
+    name = "conv2d_winograd_s8_dsp" if stride == 1 else "conv2d_polyphase_s8_dsp"
+    variant = next(v for v in DSP[o.Conv2D] if v.name == name)
+    case = conv2d(
+        variant, name, (sizes[0], sizes[1], channels[0]), channels[1], (3, 3), stride=(stride, stride),
+        padding=padding, relu=zero_points[1] == -128, zero_points=zero_points, scale=2.0**-9, spread=2.0,
+        rounding=rounding, seed=seed,
+    )  # fmt: skip
+    if variant.supports(case.op, case.graph):
+        h.check(variant, case.graph, np.random.default_rng(seed))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from tinycompress.ir import ops as o
 from tinycompress.kernels import (
-    concat,
     add_dsp,
+    concat,
     conv2d,
     conv2d_dsp,
     conv2d_packed_dsp,
@@ -21,6 +21,7 @@ from tinycompress.kernels import (
     layout,
     mean,
     mul_dsp,
+    polyphase_dsp,
     pool,
     pool_dsp,
     resize,
@@ -63,7 +64,7 @@ PORTABLE: KernelTable = {
 """Kernels in portable C."""
 
 DSP: KernelTable = {
-    o.Conv2D: (*winograd_dsp.WINOGRAD, *conv2d_dsp.CONV2D, *conv2d_packed_dsp.CONV2D_PACKED),
+    o.Conv2D: (*winograd_dsp.WINOGRAD, *polyphase_dsp.POLYPHASE, *conv2d_dsp.CONV2D, *conv2d_packed_dsp.CONV2D_PACKED),
     o.DepthwiseConv2D: depthwise_dsp.DEPTHWISE,
     o.FullyConnected: fully_connected_dsp.FULLY_CONNECTED,
     o.Add: add_dsp.ADD,

@@ -36,7 +36,7 @@ _LIMIT = 2**31
 
 @dataclass(frozen=True)
 class Scaling:
-    """`shift` of the kernel; per channel multiplier, addends for k = 2 … 6 (rows) and sign mask (0 when unsigned)."""
+    """`shift` of the kernel; per channel multiplier, addends for k = 2, 3 … (rows) and sign mask (0 when unsigned)."""
 
     shift: int
     is_signed: bool
@@ -45,19 +45,19 @@ class Scaling:
     mask: Int64
 
 
-def scaling_for(channels: Channels, clamp: Clamp, rounding: Rounding) -> Scaling | None:
-    """The exact scaling of a layer's outputs, or None."""
+def scaling_for(channels: Channels, clamp: Clamp, rounding: Rounding, powers: range = POWERS) -> Scaling | None:
+    """The exact scaling of a layer's outputs for values 9·2^k·y with every k of `powers`, or None."""
     right = -channels.shift
     shift = int(right.min()) + 2
     lost = right + 2 - shift
     reach = np.maximum(channels.high + 1, -channels.low)
-    if (channels.multiplier == 0).any() or shift not in SHIFTS or (9 * 2 ** POWERS[-1] * reach >= _LIMIT).any():
+    if (channels.multiplier == 0).any() or shift not in SHIFTS or (9 * 2 ** powers[-1] * reach >= _LIMIT).any():
         return None
     if lost.max() > _MAX_LOST_BITS:
         return None
     is_double = rounding is Rounding.DOUBLE
-    ties = [np.int64(1) << (k + 1 - lost) if is_double else 0 * lost for k in POWERS]
-    base = [(1 << (shift + k - 1)) + clamp.zero_point * (1 << (shift + k)) for k in POWERS]
+    ties = [np.int64(1) << (k + 1 - lost) if is_double else 0 * lost for k in powers]
+    base = [(1 << (shift + k - 1)) + clamp.zero_point * (1 << (shift + k)) for k in powers]
     is_signed = is_double and clamp.low < clamp.zero_point
     scaling = Scaling(
         shift=shift,
@@ -66,10 +66,10 @@ def scaling_for(channels: Channels, clamp: Clamp, rounding: Rounding) -> Scaling
         addends=np.stack([t + b for t, b in zip(ties, base, strict=True)]),
         mask=np.int64(is_signed) * (np.int64(1) << (4 - lost)),
     )
-    return _proved(scaling, channels, clamp, rounding)
+    return _proved(scaling, channels, clamp, rounding, powers)
 
 
-def _proved(scaling: Scaling, channels: Channels, clamp: Clamp, rounding: Rounding) -> Scaling | None:
+def _proved(scaling: Scaling, channels: Channels, clamp: Clamp, rounding: Rounding, powers: range) -> Scaling | None:
     """The scaling with each channel's multiplier rounded so that every threshold is right; None when none is."""
     at = thresholds(channels, clamp, rounding, np.arange(channels.count))
     low, high = channels.low[:, None], channels.high[:, None]
@@ -80,7 +80,7 @@ def _proved(scaling: Scaling, channels: Channels, clamp: Clamp, rounding: Roundi
     multiplier = scaling.multiplier.copy()
     for candidate in _ROUNDINGS:
         tried = replace(scaling, multiplier=scaling.multiplier + candidate)
-        right = np.array([(_computed(tried, sums, k, clamp) == specified).all(axis=1) for k in POWERS]).all(axis=0)
+        right = np.array([(_computed(tried, sums, k, clamp) == specified).all(axis=1) for k in powers]).all(axis=0)
         multiplier[open_ & right] = tried.multiplier[open_ & right]
         open_ &= ~right
         if not open_.any():
