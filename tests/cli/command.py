@@ -44,7 +44,7 @@ def fails(done: subprocess.CompletedProcess[str], status: int, code: str) -> str
 
 
 def onnx_network(path: Path, *, name: str = "net", nan: bool = False, rows: int | str = 8) -> Path:
-    """A float ONNX network written to `path`: 3x3 convolution to 4 channels, ReLU, fully connected to 2, on `[1, rows, 8]`.
+    """A float ONNX network on `[1, rows, 8]`: 3x3 convolution to 4 channels, ReLU, fully connected to 2.
 
     `name` is its graph's and its output's name; with `nan` one weight is NaN; a text for `rows` makes it dynamic.
     """

@@ -17,8 +17,8 @@ from tinycompress.frontends import limits
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
 from tinycompress.frontends.cut import rename_tensors
 from tinycompress.frontends.names import safe_name, source_name
-from tinycompress.frontends.onnx_call import Call, Operand, Result
-from tinycompress.frontends.onnx_constants import fold
+from tinycompress.frontends.onnx_call import Call, Handler, Operand, Result
+from tinycompress.frontends.onnx_constants import FOLDERS, fold
 from tinycompress.frontends.onnx_file import DOMAINS, OnnxFile, OnnxInput, OnnxNode, parse
 from tinycompress.frontends.onnx_integer import integer_graph
 from tinycompress.frontends.onnx_ops import ADVICE, HANDLERS
@@ -135,10 +135,11 @@ class _Importer:
 
     def _convert(self, node: OnnxNode) -> None:
         operands = tuple(self.values[n] if n else None for n in node.inputs)
-        if any(n and self.values[n] is _FAILED for n in node.inputs):
-            self._fail(node)
-            return
         try:
+            if any(n and self.values[n] is _FAILED for n in node.inputs):
+                _require_known(node)
+                self._fail(node)
+                return
             result = self._result(node, operands)
         except UnsupportedOpError as problem:
             where = problem.where or node.label()
@@ -159,18 +160,13 @@ class _Importer:
             constant = fold(node, [v for v in present if not isinstance(v, Value)])
             if constant is not None:
                 return constant
-        if node.domain not in DOMAINS:
-            raise UnsupportedOpError("TC-M304", f"{node.domain}.{node.kind} is not supported", where=node.label())
+        _require_known(node)
         self.builder.at(node.name or f"{node.kind}_{node.index}", node.name)
         call = Call(node, self.file.opset, operands, self.quantized.constants)
         if node.kind in QUANTIZED_HANDLERS:
             return QUANTIZED_HANDLERS[node.kind](self.quantized, self.builder, call)
-        handler = HANDLERS.get(node.kind)
-        if handler is None or node.domain == "com.microsoft":
-            advice = ADVICE.get(node.kind, "`tinycompress ops` lists what is supported")
-            raise UnsupportedOpError("TC-M304", f"{node.kind} is not supported", where=node.label(), fix=advice)
         first = len(self.builder.ops)
-        result = handler(self.builder, call)
+        result = _handler(node)(self.builder, call)
         self.quantized.note_constants(self.builder, call, first)
         return result
 
@@ -191,6 +187,22 @@ class _Importer:
 
 _FAILED: Operand = np.zeros(0)
 """Stands for the outputs of a node that could not be converted, so that the rest of the file is still looked at."""
+
+
+def _require_known(node: OnnxNode) -> None:
+    """Raise UnsupportedOpError when no operand whatever could make the node importable."""
+    if node.domain not in DOMAINS:
+        raise UnsupportedOpError("TC-M304", f"{node.domain}.{node.kind} is not supported", where=node.label())
+    if node.kind not in QUANTIZED_HANDLERS and node.kind not in FOLDERS:
+        _handler(node)
+
+
+def _handler(node: OnnxNode) -> Handler:
+    handler = HANDLERS.get(node.kind)
+    if handler is None or node.domain == "com.microsoft":
+        advice = ADVICE.get(node.kind, "`tinycompress ops` lists what is supported")
+        raise UnsupportedOpError("TC-M304", f"{node.kind} is not supported", where=node.label(), fix=advice)
+    return handler
 
 
 def _with_output_names(graph: Graph, names: tuple[str, ...]) -> Graph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinycompress.boards import Board
 from tinycompress.build import Firmware
 from tinycompress.config import BudgetSection
+from tinycompress.cost.macs import graph_shapes, macs, op_macs
 from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.plan import Plan, plan
@@ -41,6 +42,20 @@ def weights_limit(budget: BudgetSection, code_bytes: int) -> int | None:
     beside = None if budget.flash_bytes is None else max(0, budget.flash_bytes - code_bytes)
     limits = [limit for limit in (beside, budget.weights_bytes) if limit is not None]
     return min(limits) if limits else None
+
+
+def require_macs(graph: QuantGraph, budget: BudgetSection) -> None:
+    """Raise BudgetError TC-B113 when the network does more multiply-accumulates than the budget allows."""
+    count = macs(graph)
+    if budget.macs is not None and count > budget.macs:
+        shapes = graph_shapes(graph)
+        most = max(graph.ops, key=lambda op: op_macs(op, shapes))
+        raise BudgetError(
+            "TC-B113",
+            f"{count:,} MACs, the budget is {budget.macs:,.0f}: over by {count - budget.macs:,.0f}",
+            where=f"most in layer {most.name}",
+            fix="compress the model to this budget",
+        )
 
 
 def excess_flash(firmware: Firmware, budget: BudgetSection) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from tinycompress.config import Config
-from tinycompress.data import Dataset, load_data
+from tinycompress.data import Dataset, load_data, spread
 from tinycompress.errors import ConfigError
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
 from tinycompress.ir.inputs import real_inputs
@@ -66,7 +68,7 @@ def calibration_inputs(graph: Graph, config: Config, dataset: Dataset | None) ->
             "a float model needs calibration data to become int8",
             fix="give --calibration FILE.npz or --data; `--calibration random` goes on without (marked in the report)",
         )
-    chosen = [a[_spread(len(a), count)] for a in arrays]
+    chosen = [a[spread(len(a), count)] for a in arrays]
     return tuple(real_inputs(a, graph, i) for i, a in enumerate(chosen)), None
 
 
@@ -74,18 +76,14 @@ def _from_data(source: str, config: Config) -> tuple[Array, ...]:
     return (load_data(source, seed=config.seed).train.inputs,)
 
 
-def _spread(available: int, wanted: int) -> Array:
-    """Indices of `wanted` samples spread evenly over `available`."""
-    return np.unique(np.linspace(0, available - 1, min(wanted, available)).round().astype(np.int64))
-
-
 def read_inputs(path: Path, graph: Graph) -> tuple[Array, ...]:
-    """One array per graph input from an npz file: by the input's name, else in the file's order, else `x`."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise ConfigError("TC-C107", f"cannot read inputs: {error}", where=str(path)) from None
+    """One array per graph input from an npz file: by the input's name, else in the file's order, else `x`.
+
+    ConfigError TC-C107 when the file has no such arrays, or an array is empty, not numeric, or not finite.
+    """
+    arrays = _read_arrays(path)
+    for name, array in arrays.items():
+        _require_numbers(array, f"{path}, array {name}")
     names = graph.input_names
     sources = [graph.tensors[n].source for n in names]
     for keys in (names, sources, [f"x{i}" for i in range(len(names))]):
@@ -103,3 +101,26 @@ def read_inputs(path: Path, graph: Graph) -> tuple[Array, ...]:
         where=str(path),
         fix="name the arrays after the model's inputs",
     )
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            return {"x": archive}
+        with archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        fix = "give a file written by numpy.savez"
+        raise ConfigError("TC-C107", f"cannot read inputs: {reason}", where=str(path), fix=fix) from None
+
+
+def _require_numbers(array: Array, where: str) -> None:
+    if array.dtype.kind not in "iufb":
+        raise ConfigError("TC-C107", f"the array holds {array.dtype}, not numbers", where=where)
+    if array.size == 0:
+        raise ConfigError("TC-C107", f"the array of shape {list(array.shape)} is empty", where=where)
+    wrong = 0 if array.dtype.kind != "f" else int(np.count_nonzero(~np.isfinite(array)))
+    if wrong:
+        raise ConfigError("TC-C107", f"{wrong:,} of {array.size:,} values are NaN or infinite", where=where)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tinycompress import __version__
 from tinycompress.config import Config, config_json
-from tinycompress.errors import ConfigError
+from tinycompress.errors import BudgetError, ConfigError
 from tinycompress.rundir import RunDir, digest, file_digest, require_writable
 
 if TYPE_CHECKING:
@@ -186,9 +186,10 @@ class Pipeline:
 
     def _plan_beside(self, code_bytes: int) -> Plan:
         """The plan that leaves `code_bytes` of the flash budget to the library's code."""
-        from tinycompress.pipeline.planning import plan_for, weights_limit
+        from tinycompress.pipeline.planning import plan_for, require_macs, weights_limit
 
         graph, budget = self.quantized, self.config.budget
+        require_macs(graph, budget)
         self.progress("plan", f"{graph.name} for {self.board.id}")
         flash = weights_limit(budget, code_bytes)
         return plan_for(graph, self.board, budget.ram_bytes, flash, schedule=self.config.plan.schedule)
@@ -235,9 +236,10 @@ class Pipeline:
         if hooks:
             return firmware
         if excess_flash(firmware, self.config.budget) > 0:
-            self.plan = self._plan_beside(firmware.library_sizes.code_bytes)
-            del self.program
-            firmware = self._build(target, hooks=False)
+            with contextlib.suppress(BudgetError):  # require_fit says it in bytes of the library
+                self.plan = self._plan_beside(firmware.library_sizes.code_bytes)
+                del self.program
+                firmware = self._build(target, hooks=False)
         require_fit(self.plan, firmware, self.config.budget)
         return firmware
 

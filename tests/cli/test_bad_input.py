@@ -1,0 +1,292 @@
+"""What a user gets wrong ends in one diagnostic: its exit code, where it is, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.command import command, environment, fails, onnx_network, tinycompress, unsupported_network
+
+Outcome = tuple[int, str, str]
+
+
+@pytest.fixture
+def inside(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """`inside(*arguments)` runs a command in this process and an empty folder: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    for name in [n for n in os.environ if n.startswith("TINYCOMPRESS_") and n != "TINYCOMPRESS_CACHE"]:
+        monkeypatch.delenv(name)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # typer imports names that click calls old
+        from tinycompress.cli.app import run as run_command
+
+    def invoke(*arguments: str | Path) -> Outcome:
+        status = run_command([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return invoke
+
+
+RANDOM = ("--calibration", "random")
+
+
+def test_a_nan_weight_is_refused_by_name(inside: Callable[..., Outcome], tmp_path: Path) -> None:
+    status, out, err = inside("deploy", onnx_network(tmp_path / "n.onnx", nan=True), *RANDOM, "--emulate")
+    assert (status, out) == (3, "")
+    assert "error[TC-M004]: 1 of 36 values" in err
+    assert "net_conv" in err
+
+
+def test_a_dynamic_shape_is_refused(inside: Callable[..., Outcome], tmp_path: Path) -> None:
+    status, _, err = inside("analyze", onnx_network(tmp_path / "n.onnx", rows="height"))
+    assert status == 3
+    assert "error[TC-M303]" in err
+    assert "static shapes" in err
+
+
+def test_all_unsupported_operators_are_named_at_once(inside: Callable[..., Outcome], tmp_path: Path) -> None:
+    status, _, err = inside("analyze", unsupported_network(tmp_path / "n.onnx"))
+    assert status == 3
+    assert all(name in err for name in ("first_bad (Det)", "between (Erf)", "second_bad (NonZero)"))
+
+
+def test_a_float_file_needs_calibration(inside: Callable[..., Outcome], float_model: Path) -> None:
+    status, _, err = inside("deploy", float_model, "--emulate")
+    assert status == 2
+    assert "error[TC-C106]" in err
+    assert "--calibration random" in err
+
+
+def test_a_pt2_file_is_refused_without_reading_it(inside: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "m.pt2").write_bytes(b"anything")
+    status, _, err = inside("deploy", tmp_path / "m.pt2", "--emulate")
+    assert status == 3
+    assert "error[TC-M600]" in err
+    assert "--trust-model" in err
+
+
+def test_without_a_board_deploy_names_the_flag(inside: Callable[..., Outcome], model: Path) -> None:
+    for name in ("deploy", "measure", "profile", "flash"):
+        status, out, err = inside(name, model)
+        assert (status, out) == (6, ""), name
+        assert "error[TC-D190]" in err
+        assert "--emulate" in err
+        assert "build" not in err.split("error[")[0], "nothing is built before the board is looked for"
+
+
+@pytest.mark.parametrize(
+    ("budget", "code", "words"),
+    [
+        ('ram_bytes = "100 B"', "TC-B101", ("over by", "layer")),
+        ('weights_bytes = "300 B"', "TC-B102", ("over by", "layer")),
+        ("flash_bytes = 1000", "TC-B112", ("B code", "over by", "layer")),
+        ("instructions = 100\nlatency_ms = 0.001", "TC-B110", ("over by", "layer")),
+        ("macs = 100", "TC-B113", ("over by", "MACs", "layer")),
+        ("latency_ms = 0.001", "TC-B111", ("over by", "1.0 us", "layer")),
+    ],
+)
+def test_a_model_over_budget_ends_with_4(
+    budget: str, code: str, words: tuple[str, ...], inside: Callable[..., Outcome], model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tinycompress.toml").write_text(
+        f'[model]\nsource = "{model}"\n[budget]\n{budget}\n[deploy]\nsamples = 1'
+    )
+    status, out, err = inside("deploy", "--emulate")
+    assert (status, out) == (4, "")
+    assert f"error[{code}]" in err
+    assert all(word in err for word in words), err
+
+
+def test_code_that_takes_the_weights_share_is_planned_again(
+    inside: Callable[..., Outcome], model: Path, tmp_path: Path
+) -> None:
+    """A flash budget between the fastest plan's library and the smallest one's is met, by smaller kernels."""
+    import json
+
+    def library(budget: int) -> int:
+        (tmp_path / "r.toml").write_text(f"[budget]\nflash_bytes = {budget}")
+        status, out, err = inside("build", model, "--recipe", "r.toml", "--json")
+        assert status == 0, err
+        size: int = json.loads(out)["library"]["flash_bytes"]
+        return size
+
+    fastest = library(1_000_000)
+    assert library(fastest - 1) < fastest
+
+
+def test_a_floor_without_data_cannot_be_judged(
+    inside: Callable[..., Outcome], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYCOMPRESS_BUDGET_MIN_ACCURACY", "0.9")
+    status, _, err = inside("deploy", model, "--emulate")
+    assert status == 2
+    assert "error[TC-C133]" in err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "code", "words"),
+    [
+        ('[compress.prune]\nmethd = "taylor"', "TC-C102", ("methd", "'method'", "compress.prune")),
+        ('[compress.prune]\nmethod = "tailor"', "TC-C103", ("'taylor'",)),
+        ("[compress]\nprune = 3", "TC-C103", ("compress.prune",)),
+        ("compress = 3", "TC-C103", ("[compress]",)),
+        ('model = "x.onnx"', "TC-C103", ("[model]",)),
+        ('[budget]\nflash_bytes = "many"', "TC-C103", ("budget.flash_bytes", "'many'")),
+        ('[data]\nsorce = "x"', "TC-C102", ("data.sorce", "'source'")),
+    ],
+)
+def test_a_wrong_recipe_is_found_before_anything_runs(
+    recipe: str, code: str, words: tuple[str, ...], inside: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "r.toml").write_text(recipe)
+    for arguments in (["deploy", "--recipe", "r.toml", "--print-config"], ["analyze", "x.onnx", "--recipe", "r.toml"]):
+        status, out, err = inside(*arguments)
+        assert (status, out) == (2, "")
+        assert f"error[{code}]" in err
+        assert "import " not in err
+        assert all(word in err for word in words), err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--toolchain", "clang"), "'zig' or 'gcc'"),
+        (("--samples", "0"), "deploy.samples = 0"),
+        (("--rounding", "up"), "'double' or 'single'"),
+        (("--schedule", "fast"), "plan.schedule"),
+        (("--seed", "x"), "not a valid integer"),
+        (("--engine", "bochs"), "unicorn"),
+        (("--input-shape", "1,a"), "TC-C104"),
+    ],
+)
+def test_a_wrong_flag_says_what_is_right(flags: tuple[str, str], words: str, inside: Callable[..., Outcome]) -> None:
+    status, out, err = inside("deploy", "x.tflite", "--emulate", *flags)
+    assert (status, out) == (2, "")
+    assert words in err
+
+
+def test_a_setting_in_the_environment_is_named_when_wrong(
+    inside: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYCOMPRESS_QUANTIZE_ROUNDING", "up")
+    assert "TINYCOMPRESS_QUANTIZE_ROUNDING" in inside("deploy", "x.tflite", "--print-config")[2]
+    monkeypatch.delenv("TINYCOMPRESS_QUANTIZE_ROUNDING")
+    monkeypatch.setenv("TINYCOMPRESS_BORD", "x")
+    status, _, err = inside("deploy", "x.tflite", "--print-config")
+    assert status == 2
+    assert "'TINYCOMPRESS_BOARD'" in err
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.zeros((3, 1, 8, 9), np.float32), "takes"),
+        (np.zeros((0, 1, 8, 8), np.float32), "empty"),
+        (np.full((3, 1, 8, 8), np.nan, np.float32), "NaN"),
+        (np.array(["a", "b"]), "not numbers"),
+        (np.array([{}]), "cannot read"),
+        (b"not an archive", "cannot read"),
+        (None, "No such file"),
+    ],
+)
+def test_wrong_inputs_are_refused_before_the_build(
+    values: object, words: str, inside: Callable[..., Outcome], model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.npz"
+    if isinstance(values, bytes):
+        path.write_bytes(values)
+    elif isinstance(values, np.ndarray):
+        np.savez(path, x=values)
+    status, out, err = inside("deploy", model, "--emulate", "--inputs", path)
+    assert (status, out) == (2, "")
+    assert "error[TC-C107]" in err
+    assert words in err
+    assert "build " not in err
+
+
+def test_places_that_cannot_be_written(inside: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for arguments in (
+        ("deploy", model, "--emulate", "--run", tmp_path / "file" / "run"),
+        ("deploy", model, "--emulate", "--outputs", tmp_path / "nowhere" / "out.npz"),
+        ("deploy", model, "--emulate", "--outputs", tmp_path),
+        ("simulate", model, "--outputs", tmp_path / "nowhere" / "out.npz"),
+        ("quantize", model, "--output", tmp_path / "file" / "q.tflite"),
+        ("generate", model, "--output", tmp_path / "file" / "c"),
+    ):
+        status, out, err = inside(*arguments)
+        assert (status, out) == (2, ""), err
+        assert "error[TC-C121]" in err
+    assert "error[TC-C131]" in inside("quantize", model, "--output", "q.docx")[2]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(model: Path, tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
+
+    done = subprocess.run(
+        command("quantize", model, "--run", tmp_path / "run"),
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment(PYTHONDONTWRITEBYTECODE="1"),
+    )
+    assert "free some space" in fails(done, 2, "TC-C121")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == [".lock"]
+    assert tinycompress("quantize", model, "--run", tmp_path / "run", cwd=tmp_path).returncode == 0
+
+
+def test_missing_toolchains_and_emulators(model: Path, run: Path) -> None:
+    """Without ziglang, arm-none-eabi-gcc, unicorn or QEMU, each is named with how to get it."""
+    hide = "import sys; sys.modules.update({m: None for m in sys.argv.pop(1).split(',')});"
+    hide += "import importlib.util as u; f = u.find_spec;"
+    hide += "u.find_spec = lambda n, *a: None if n in sys.modules and sys.modules[n] is None else f(n, *a);"
+    hide += "from tinycompress.cli import main; main()"
+    for module, flags, status, code in (
+        ("ziglang", [], 5, "TC-T101"),
+        ("unicorn", [], 6, "TC-D330"),
+        ("none", ["--toolchain", "gcc"], 5, "TC-T102"),
+        ("none", ["--engine", "qemu"], 6, "TC-D330"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", hide, module, "deploy", str(model), "--emulate", "--run", str(run), *flags],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=run.parent,
+            env=environment(PATH=str(Path(sys.executable).parent)),
+        )
+        assert "fix: " in fails(done, status, code)
+
+
+def test_names_from_a_model_are_escaped_everywhere(tmp_path: Path) -> None:
+    """A name full of quotes, comment ends, newlines and terminal codes reaches files and terminal only escaped."""
+    name = 'ev\x1b[31mil "*/ system("rm")\n#error \\ \u202e\x07'
+    path = onnx_network(tmp_path / "a'b \x1b[2J;$(x).onnx", name=name)
+    run = tmp_path / "run"
+    done = tinycompress("deploy", path, *RANDOM, "--emulate", "--samples", "2", "--run", run, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout + done.stderr
+    assert all(c.isprintable() or c == "\n" for c in shown)
+    for file in (run / "program").glob("a_b*"):
+        text = file.read_text(encoding="utf-8")
+        assert "#error" not in [line.strip()[:6] for line in text.splitlines()], file
+        assert text.isascii()
+    for arguments in (["analyze", path], ["quantize", path, *RANDOM, "--text"], ["simulate", path, *RANDOM]):
+        done = tinycompress(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert all(c.isprintable() or c == "\n" for c in done.stdout + done.stderr)
