@@ -185,6 +185,8 @@ class _Integers:
     def _append(self, op: o.Op) -> None:
         """The operator, with a rescaling behind it when its integer form cannot have the result's parameters."""
         wanted = self._tensors[op.outputs[0]].quantization
+        if isinstance(op, o.AveragePool2D) and self._tensors[op.inputs[0]].quantization != wanted:
+            op = self._as_mean(op)
         fixed = FIXED_RESULTS.get(type(op))
         if isinstance(op, ONE_SCALE):
             fixed = self._tensors[op.inputs[0]].quantization
@@ -194,6 +196,13 @@ class _Integers:
         raw = self._new(f"{op.output}_raw", op.output, fixed)
         self._ops.append(replace(op, outputs=(raw,)))
         self._ops.append(o.Quantize(name=f"{op.name}_rescale", inputs=(raw,), outputs=op.outputs, source=op.source))
+
+    def _as_mean(self, op: o.AveragePool2D) -> o.Op:
+        """A global pool as a Mean, which rescales before it rounds; other pools stay."""
+        shape = self._tensors[op.inputs[0]].shape
+        if op.kernel != shape[:2] or any(op.padding) or not op.activation.is_none:
+            return op
+        return o.Mean(name=op.name, inputs=op.inputs, outputs=op.outputs, source=op.source, axes=(0, 1), keepdims=True)
 
     def _with_inputs_of_result(self, op: o.Op) -> o.Op:
         wanted = self._tensors[op.output].quantization
