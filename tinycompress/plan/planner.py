@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,6 @@ from tinycompress.errors import BudgetError, UnsupportedOpError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.kernels import KERNELS
 from tinycompress.kernels.catalogue import KernelTable
-from tinycompress.kernels.running_mean import ACCUMULATING
 from tinycompress.plan.check import check
 from tinycompress.plan.choose import Choice, cheapest, shrink_flash, shrink_scratch
 from tinycompress.plan.model import LayerPlan, Placement, Plan
@@ -21,7 +20,7 @@ from tinycompress.plan.place import Placed, place
 from tinycompress.plan.program import layer_by_layer
 from tinycompress.plan.row_search import STATE_BUDGET
 from tinycompress.plan.rows import row_bytes, row_windows, tensor_rows
-from tinycompress.plan.streamed import Streamed, assemble, lean_choices, row_choices, stream
+from tinycompress.plan.streamed import assemble, fastest_within
 
 Schedule = Literal["layers", "streamed", "auto"]
 
@@ -78,21 +77,8 @@ def plan(
 
 
 def _plan_streamed(graph: QuantGraph, choices: tuple[Choice, ...], arena_limit: int | None, state_budget: int) -> Plan:
-    """The first way of streaming that fits, from the fastest to the leanest; the leanest when there is no limit."""
-    ways: tuple[Callable[[], tuple[Choice, ...]], ...] = (
-        lambda: row_choices(graph, choices, ACCUMULATING, None),
-        lambda: row_choices(graph, choices, ACCUMULATING, 1),
-        lambda: row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1),
-    )
-    best: Streamed | None = None
-    for way in ways if arena_limit is not None else ways[-1:]:
-        made = stream(graph, way(), state_budget)
-        if best is None or made.arena_bytes < best.arena_bytes:
-            best = made
-        if arena_limit is not None and made.arena_bytes <= arena_limit:
-            best = made
-            break
-    assert best is not None
+    """The fastest streamed plan that fits; the smallest when there is no limit or nothing fits."""
+    best = fastest_within(graph, choices, arena_limit, state_budget)
     if best.arena_bytes > MAX_TABLE_BYTES:
         raise UnsupportedOpError(
             "TC-M505",

@@ -125,19 +125,35 @@ def _sinks(net: RowNet) -> list[int]:
     ]
 
 
-def candidates(net: RowNet) -> list[tuple[int, ...]]:
-    """Pull orders: every operand order at up to MAX_JOINS joins, with no cut and with one cut behind each node."""
+@dataclass(frozen=True)
+class PullRule:
+    """A way to pull: the operand order at some joins, and the nodes that are run to their end first."""
+
+    operands: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    cuts: tuple[int, ...] = ()
+
+    def order(self, net: RowNet) -> tuple[int, ...]:
+        """The schedule it gives on `net`."""
+        return pull(net, dict(self.operands), self.cuts)
+
+
+def pull_rules(net: RowNet) -> list[tuple[PullRule, tuple[int, ...], int]]:
+    """(rule, order, peak), best first: every operand order at up to MAX_JOINS joins; the best with one cut behind each
+    node; and layer by layer, which is a cut behind every node.
+    """
     joins = [i for i, n in enumerate(net.nodes) if len({r.tensor for r in n.reads}) > 1][:MAX_JOINS]
     options = [list(itertools.permutations(range(len(net.nodes[i].reads)))) for i in joins]
-    orders = []
-    for picks in itertools.islice(itertools.product(*options), MAX_CANDIDATES):
-        orders.append(pull(net, dict(zip(joins, picks, strict=True))))
-    best = min(range(len(orders)), key=lambda i: peak_of(net, orders[i])[0])
-    picks = next(itertools.islice(itertools.product(*options), best, None))
-    chosen = dict(zip(joins, picks, strict=True))
-    orders.extend(pull(net, chosen, (cut,)) for cut in range(len(net.nodes) - 1))
-    orders.append(tuple(i for i, n in enumerate(net.nodes) for _ in range(n.steps)))
-    return orders
+    picks = itertools.islice(itertools.product(*options), MAX_CANDIDATES)
+    found = [_tried(net, PullRule(tuple(zip(joins, pick, strict=True)))) for pick in picks]
+    operands = min(found, key=lambda item: item[2])[0].operands
+    cuts = [(cut,) for cut in range(len(net.nodes) - 1)]
+    found += [_tried(net, PullRule(operands, cut)) for cut in (*cuts, tuple(range(len(net.nodes))))]
+    return sorted(found, key=lambda item: item[2])
+
+
+def _tried(net: RowNet, rule: PullRule) -> tuple[PullRule, tuple[int, ...], int]:
+    order = rule.order(net)
+    return rule, order, peak_of(net, order)[0]
 
 
 def search(net: RowNet, budget: int = STATE_BUDGET, ceiling: int | None = None) -> tuple[tuple[int, ...] | None, int]:
@@ -188,7 +204,7 @@ def _retrace(trail: list[tuple[int, tuple[int, ...]]], end: int) -> tuple[int, .
 
 def best_row_orders(net: RowNet, budget: int = STATE_BUDGET) -> list[RowOrder]:
     """Schedules to place, best peak first: the exact one when the search finishes, and the best pull orders."""
-    found = sorted({order: peak_of(net, order)[0] for order in candidates(net)}.items(), key=lambda item: item[1])
+    found = list({order: peak for _, order, peak in pull_rules(net)}.items())
     ceiling = found[0][1]
     order, bound = search(net, budget, ceiling)
     if order is not None:

@@ -9,18 +9,23 @@ from tinycompress.cost.variants import usable
 from tinycompress.cost.working_set import TENSOR_ALIGN, storage_roots
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.kernels.catalogue import KernelTable
+from tinycompress.kernels.running_mean import ACCUMULATING
 from tinycompress.plan.choose import Choice, make_choice
 from tinycompress.plan.model import LayerPlan, Placement, Plan, Step
 from tinycompress.plan.program import layer_steps
 from tinycompress.plan.row_net import RowNet, build_net
 from tinycompress.plan.row_place import Item, items, place_rows
-from tinycompress.plan.row_search import RowOrder, best_row_orders, peak_of
+from tinycompress.plan.row_search import RowOrder, best_row_orders, peak_of, pull_rules
 from tinycompress.plan.rows import row_bytes, tensor_rows
 
 ROWS_SCOPE = (
     "whole rows, input resident, no recomputation, these kernels and rows per step, no overlap except element-wise "
     "operands that die"
 )
+ROW_GAIN = 0.3
+"""Instructions that a kernel of many rows per step loses at one row, as a part of its own (counted on KWS: 0.38)."""
+RELAX_ROUNDS = 4
+"""How often a plan that fits before placement but not after it is tried again with a smaller target."""
 PLACED_ORDERS = 2
 """How many of the best schedules are placed; the smallest arena wins."""
 
@@ -62,18 +67,87 @@ def lean_choices(graph: QuantGraph, choices: Sequence[Choice]) -> tuple[Choice, 
     return tuple(made)
 
 
-def stream(graph: QuantGraph, choices: Sequence[Choice], budget: int) -> Streamed:
-    """The best placed schedule of the given choices."""
+@dataclass(frozen=True)
+class _Upgrade:
+    """Faster forms of one layer than its leanest, fastest first, and the instructions the fastest saves."""
+
+    layer: int
+    forms: tuple[Choice, ...]
+    saving: float
+
+
+def _upgrades(graph: QuantGraph, fast: Sequence[Choice], lean: Sequence[Choice]) -> list[_Upgrade]:
+    """By saving: the fast kernel at its rows per step, at one row, and the lean kernel at its own rows."""
+    found = []
+    for index, (quick, small) in enumerate(zip(fast, lean, strict=True)):
+        own_rows = make_choice(small.op, graph, small.kernel, small.others)
+        if small.kernel.accumulator_bytes is not None:
+            continue
+        single = make_choice(quick.op, graph, quick.kernel, quick.others, 1)
+        forms = {(c.kernel.name, c.rows_per_step): c for c in (quick, single, own_rows)}
+        forms.pop((small.kernel.name, small.rows_per_step), None)
+        if forms:
+            rows_gain = ROW_GAIN * quick.instructions * (1 - 1 / quick.rows_per_step)
+            found.append(_Upgrade(index, tuple(forms.values()), small.instructions - quick.instructions + rows_gain))
+    return sorted(found, key=lambda item: -item.saving)
+
+
+def relax(graph: QuantGraph, fast: Sequence[Choice], lean: Sequence[Choice], target: int) -> tuple[Choice, ...]:
+    """The lean choices, made faster layer by layer wherever the peak stays within `target` bytes."""
+    now = list(lean)
+    rule = pull_rules(build_net(graph, now))[0][0]
+    for upgrade in _upgrades(graph, fast, lean):
+        for form in upgrade.forms:
+            tried = [*now[: upgrade.layer], form, *now[upgrade.layer + 1 :]]
+            net = build_net(graph, tried)
+            if peak_of(net, rule.order(net))[0] <= target:
+                now = tried
+                break
+    return tuple(now)
+
+
+def fastest_within(graph: QuantGraph, choices: Sequence[Choice], limit: int | None, budget: int) -> Streamed:
+    """The fastest streamed plan found whose arena is within `limit`, else the leanest.
+
+    Without a limit: the smallest arena, and no slower than it has to be.
+    """
+    fast = row_choices(graph, choices, ACCUMULATING, None)
+    lean = row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1)
+    if limit is None:
+        smallest = stream(graph, lean, budget)
+        relaxed = relax(graph, fast, lean, smallest.order.peak)
+        made = smallest if relaxed == lean else stream(graph, relaxed, budget)
+        return made if made.arena_bytes <= smallest.arena_bytes else smallest
+    target = limit
+    for _ in range(RELAX_ROUNDS):
+        if _pulled_peak(graph, lean) > target:
+            break
+        tried = fast if _pulled_peak(graph, fast) <= target else relax(graph, fast, lean, target)
+        made = stream(graph, tried, budget // 8, limit)
+        if made.arena_bytes <= limit:
+            return made
+        target -= made.arena_bytes - limit
+    return stream(graph, lean, budget)
+
+
+def _pulled_peak(graph: QuantGraph, choices: Sequence[Choice]) -> int:
+    return pull_rules(build_net(graph, choices))[0][2]
+
+
+def stream(graph: QuantGraph, choices: Sequence[Choice], budget: int, enough: int = 0) -> Streamed:
+    """The best placed schedule of the given choices; the first whose arena is `enough` bytes or less will do."""
     net = build_net(graph, choices)
     best: Streamed | None = None
     for order in best_row_orders(net, budget)[:PLACED_ORDERS]:
         if best is not None and order.peak >= best.arena_bytes:
             break
         found = items(net, order.nodes)
-        size, addresses = place_rows(found, order.peak)
+        size, addresses = place_rows(found, max(order.peak, enough))
         size = -(-size // TENSOR_ALIGN) * TENSOR_ALIGN
         if best is None or size < best.arena_bytes:
             best = Streamed(tuple(choices), net, order, found, size, dict(addresses))
+        if size <= enough:
+            break
     assert best is not None
     return best
 

@@ -21,7 +21,7 @@ from tinycompress.plan.check import PlanFault, check
 from tinycompress.plan.choose import cheapest
 from tinycompress.plan.row_net import Done, RowNet, build_net
 from tinycompress.plan.row_search import best_row_orders, peak_of, search
-from tinycompress.plan.streamed import row_choices
+from tinycompress.plan.streamed import lean_choices, relax, row_choices
 
 
 def _net(graph: QuantGraph, most_rows: int | None = 1) -> RowNet:
@@ -161,6 +161,29 @@ def test_auto_streams_only_what_does_not_fit() -> None:
     assert smaller.schedule == "streamed"
     with pytest.raises(BudgetError, match="TC-B101"):
         plan(graph, has_dsp=False, schedule="auto", ram_bytes=200)
+
+
+def test_a_limit_takes_the_fastest_kernels_that_fit(data_dir: Path) -> None:
+    """ResNet-8 with DSP kernels: more arena, fewer instructions, never above the limit."""
+    graph = load_tflite(data_dir / "models" / "mlperf_tiny" / "pretrainedResnet_quant.tflite")
+    assert isinstance(graph, QuantGraph)
+    work = []
+    for limit in (13_000, 16_384, 24_576):
+        made = plan(graph, schedule="streamed", ram_bytes=limit, state_budget=500)
+        assert made.arena_bytes <= limit
+        work.append(sum(layer.instructions for layer in made.layers))
+    assert work[0] > work[1] > work[2]
+
+
+def test_relaxing_never_raises_the_peak_above_the_target() -> None:
+    graph = residual()
+    choices = cheapest(graph, KERNELS, has_dsp=True)
+    fast = row_choices(graph, choices, ACCUMULATING, None)
+    lean = row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1)
+    for target in (1500, 2500, 4000):
+        relaxed = relax(graph, fast, lean, target)
+        reached = best_row_orders(build_net(graph, relaxed), budget=1)[0].peak
+        assert reached <= max(target, best_row_orders(build_net(graph, lean), budget=1)[0].peak)
 
 
 def test_rows_that_nobody_reads_are_freed_at_once() -> None:
