@@ -7,11 +7,11 @@ DEV    := $(VENV)/.installed-dev
 FORMATTED_C := $(wildcard codegen/kernels/*.h firmware/*.[ch] firmware/ports/*/*.[ch])
 
 export TINYCOMPRESS_CACHE ?= $(CURDIR)/.cache
-export OMP_NUM_THREADS ?= 2
+export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-fast bench bench-onnx golden clean
+.PHONY: help demo lint check test bench bench-onnx golden clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,18 +31,17 @@ $(DEV): $(STAMP)
 demo: $(STAMP) ## Train, compress, quantize, build and run the MNIST network on the emulated STM32F746
 	$(BIN)/tinycompress deploy --board stm32f746 --emulate
 
-check: $(DEV) ## Lint, format, types and the fast tests
+lint: $(DEV) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(FORMATTED_C)
-	$(BIN)/python -m pytest -q -m 'not slow and not bench' -p no:cacheprovider
 
-test: $(DEV) ## Run all tests
-	$(BIN)/python -m pytest -q -m 'not bench'
+check: lint ## Lint, format, types and the tests that take seconds
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not bench'
 
-test-fast: $(DEV) ## Run the tests that take seconds
-	$(BIN)/python -m pytest -q -m 'not slow and not bench'
+test: lint ## Lint, format, types and all tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not bench'
 
 bench: $(DEV) ## Print instructions, RAM and flash beside the peers' figures
 	$(BIN)/python -m pytest -q -m bench tests/bench -s

@@ -230,8 +230,8 @@ def test_activations_that_overflow_are_refused_by_name() -> None:
 
 def test_partly_quantized_models_are_refused_by_name() -> None:
     b = Builder()
-    graph = b.graph(b.op(o.Quantize, b.fc(b.input("x", (4,)), 3)))
-    with pytest.raises(ModelError, match=r"TC-M403.*quantize1 \(Quantize\)"):
+    graph = b.graph(b.op(o.Dequantize, b.fc(b.input("x", (4,)), 3)))
+    with pytest.raises(ModelError, match=r"TC-M403.*dequantize1 \(Dequantize\)"):
         quantize(graph, samples(graph))
 
 
