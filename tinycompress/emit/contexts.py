@@ -141,7 +141,7 @@ class ProgramLine:
 
 @dataclass(frozen=True)
 class HeaderContext:
-    """<model>.h"""
+    """<model>.h; `run_buffers` are the buffer parameters of <model>_run, empty when there is no such function."""
 
     prefix: str
     macro: str
@@ -156,7 +156,7 @@ class HeaderContext:
     states: tuple[StateContext, ...]
     state_argument: str
     quantizers: tuple[QuantizerContext, ...]
-    has_run: bool
+    run_buffers: str
 
 
 @dataclass(frozen=True)

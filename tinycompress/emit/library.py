@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from tinycompress.emit.arrays import initialiser, integer, wrapped
 from tinycompress.emit.contexts import (
     ArrayContext,
+    IoContext,
     ModelContext,
     ProgramLine,
     ScratchContext,
@@ -89,7 +90,7 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         states=states(plan, naming),
         state_argument=f"{naming.prefix}_state *state, " if plan.graph.states else "",
         quantizers=tuple(quantizers(plan, inputs)),
-        has_run=len(inputs) == len(outputs) == 1 and not plan.graph.states,
+        run_buffers=_run_buffers(naming.macro, inputs, outputs, bool(plan.graph.states)),
         is_single_rounding=plan.graph.rounding is Rounding.SINGLE,
         headers=tuple(sorted({"tc_rows.h", "tc_quantize.h", *(layer.kernel.header for layer in plan.layers)})),
         bound_note=_bound_note(plan),
@@ -106,6 +107,16 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         program_steps=len(plan.steps),
         program_type="uint8_t" if len(plan.layers) <= 256 else "uint16_t",
     )
+
+
+def _run_buffers(macro: str, inputs: tuple[IoContext, ...], outputs: tuple[IoContext, ...], has_state: bool) -> str:
+    if len(inputs) != 1 or len(outputs) != 1 or has_state:
+        return ""
+    sizes = [
+        f"{macro}_{kind}_BYTES" if io.elements == io.bytes else str(io.elements)
+        for kind, io in (("INPUT", inputs[0]), ("OUTPUT", outputs[0]))
+    ]
+    return f"const {inputs[0].c_type} in[{sizes[0]}], {outputs[0].c_type} out[{sizes[1]}]"
 
 
 def _bound_note(plan: Plan) -> str:
