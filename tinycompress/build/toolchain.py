@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -160,5 +161,14 @@ def _first_line(command: tuple[str, ...]) -> str:
 
 
 def _environment() -> dict[str, str]:
-    zig_cache = str(assets.cache_directory() / "zig")
-    return {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache, "LC_ALL": "C"}
+    """Everybody's environment, and zig's cache in ours. Raises ToolchainError TC-T112 when it cannot be written."""
+    zig_cache = assets.cache_directory() / "zig"
+    try:
+        zig_cache.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=zig_cache).close()
+    except OSError as error:  # zig itself waits for ever
+        fix = "set TINYCOMPRESS_CACHE to a directory that can be written"
+        raise ToolchainError(
+            "TC-T112", f"the cache cannot be written: {error}", where=str(zig_cache), fix=fix
+        ) from error
+    return {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(zig_cache), "ZIG_LOCAL_CACHE_DIR": str(zig_cache), "LC_ALL": "C"}

@@ -42,4 +42,8 @@ EXPLAIN = {
         "The deepest call path of the generated code, computed exactly from the machine code, needs more stack than the "
         "board file reserves. The path is in the message. Raise stack_bytes in the board file."
     ),
+    "TC-T112": (
+        "Compilers keep their intermediate files in a cache: $TINYCOMPRESS_CACHE, else tinycompress/ under "
+        "$XDG_CACHE_HOME or ~/.cache. It cannot be created or written: no permission, read-only, or the disk is full."
+    ),
 }

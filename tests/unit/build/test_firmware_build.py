@@ -287,6 +287,14 @@ def test_missing_gcc(monkeypatch: pytest.MonkeyPatch) -> None:
         target_toolchain("gcc", F746)
 
 
+def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    chain = target_toolchain("zig", F746)
+    monkeypatch.setenv("TINYCOMPRESS_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(ToolchainError, match=r"TC-T112.*set TINYCOMPRESS_CACHE"):
+        chain.compile(STUB / "stub.c", tmp_path / "stub.o")
+
+
 def test_core_without_flags() -> None:
     with pytest.raises(ToolchainError, match="TC-T107"):
         target_toolchain("zig", dataclasses.replace(F746, core="cortex-m3"))
