@@ -47,6 +47,8 @@ class Settings:
     calibration: tuple[Array, ...]
     plan: TrainingPlan | None = None
     recipes: tuple[Recipe, ...] = RECIPES
+    reordered: tuple[Recipe, ...] = RECIPES[1:]
+    """Recipes that are run a second time after a channel permutation."""
     batches: tuple[int, ...] = (1, 256)
     dtypes: tuple[str, ...] = ("int8", "fp16")
     rounding: Rounding = Rounding.DOUBLE
@@ -77,7 +79,7 @@ def variants(
     for recipe in settings.recipes:
         if settings.plan is None and recipe != "magnitude":
             continue
-        for is_permuted in (False, True) if recipe != "dense" else (False,):
+        for is_permuted in (False, True) if recipe in settings.reordered else (False,):
             progress("2:4", f"{recipe}{', channels reordered' if is_permuted else ''}", None)
             made = sparsify(graph, recipe, settings.plan, is_permuted=is_permuted, progress=progress)
             yield _variant(recipe, made, settings, is_permuted=is_permuted)
