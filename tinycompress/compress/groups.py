@@ -432,7 +432,3 @@ def _describe(
     if not why and not producers:
         why = "no operator makes it"
     return Group(base if not seen else f"{base}.{seen}", span.start, len(roots), producers, consumers, why)
-
-
-def _first_tensor(labels: Labels, roots: set[int]) -> str:
-    return next(name for name, ids in labels.tensors.items() if roots & {labels.find(int(i)) for i in ids})

@@ -326,7 +326,8 @@ class RankedHook(PruneHook):
     """Iterative pruning by a criterion: at every epoch end of the phase the lowest channels go, to a falling budget.
 
     ``taylor``, ``slimming``, ``l1``, ``l2``, ``bn`` and ``random`` rank all channels of the network in one list;
-    ``greedy`` removes by importance per violated resource. What is left over is filled at the end.
+    ``greedy`` removes by importance per violated resource. What a cut leaves of the budget is filled at once, since a
+    list that ignores costs takes channels that relieve no violated budget.
     """
 
     def before_step(self, trainer: Trainer, step: int) -> None:
@@ -359,7 +360,7 @@ class RankedHook(PruneHook):
             wanted = groups.widths()
             if self.settings.method != "greedy":
                 wanted = ranked_widths(_comparable(scores, criterion), limits, model.evaluate, minimum)
-            return fit(wanted, scores, limits, model.evaluate, minimum, fill=is_last)
+            return fit(wanted, scores, limits, model.evaluate, minimum)
 
         if is_last:
             checked = fit_to_plan(choose, lambda w: self.fits(self.cut_graph(trainer, w, scores)), limits)

@@ -55,8 +55,6 @@ def fit(
     budget: Mapping[str, float],
     evaluate: Evaluate,
     minimum: Mapping[str, int],
-    *,
-    fill: bool = True,
 ) -> Fitted:
     """Greedy repair, then fill. Scores are importances per channel (any unit); channels go and come in their order.
 
@@ -68,7 +66,7 @@ def fit(
     ranked = {g: np.sort(np.asarray(s, dtype=np.float64))[::-1] for g, s in scores.items()}
     widths = {g: max(int(n), minimum[g]) for g, n in wanted.items()}
     repaired = _repair(widths, ranked, budget, evaluate, minimum)
-    filled = _fill(widths, ranked, budget, evaluate) if fill else 0
+    filled = _fill(widths, ranked, budget, evaluate)
     return Fitted(widths, repaired, filled)
 
 
