@@ -74,7 +74,7 @@ def binding(arena: int, io: int) -> Binding:
     ("arena", "io", "arena_in", "io_in", "data_in"),
     [
         (1000, 1000, "dtcm", "dtcm", "dtcm"),
-        (45_000, 11_000, "dtcm", "dtcm", "sram"),
+        (45_000, 8_000, "dtcm", "dtcm", "sram"),
         (57_280, 1000, "dtcm", "sram", "sram"),
         (57_281, 30_000, "sram", "dtcm", "dtcm"),
     ],
