@@ -85,7 +85,6 @@ class PlanSection(Section):
     """Schedule of the generated code: layer by layer, row-streamed, or whichever the budget asks for."""
 
     schedule: Literal["layers", "streamed", "auto"] = "auto"
-    optimize: Literal["speed", "size"] = "speed"
 
 
 class BuildSection(Section):

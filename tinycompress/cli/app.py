@@ -19,7 +19,6 @@ from tinycompress.errors import TinycompressError
 
 INTERRUPTED = 130
 INTERNAL_BUG = 1
-USAGE = 2
 
 app = typer.Typer(
     name="tinycompress",

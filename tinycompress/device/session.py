@@ -33,11 +33,6 @@ class Measured:
     cycles: tuple[int, ...]
     clock_hz: int
 
-    @property
-    def times_ms(self) -> tuple[float, ...]:
-        """Meaningless for counted instructions."""
-        return tuple(c * 1e3 / self.clock_hz for c in self.cycles)
-
 
 def open_session(
     port_url: str,

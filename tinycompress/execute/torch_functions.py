@@ -30,7 +30,6 @@ class Context:
     ranks: tuple[int, ...]
     output_shape: tuple[int, ...]
     is_training: bool
-    trains_batch_norm: bool
     momentum: float
 
     @property
@@ -199,7 +198,7 @@ def _batch_norm(op: o.BatchNorm, inputs: list[Tensor], context: Context) -> list
         c["variance"],
         c["gamma"],
         c["beta"],
-        training=context.is_training and context.trains_batch_norm,
+        training=context.is_training,
         momentum=context.momentum,
         eps=op.epsilon,
     )

@@ -7,7 +7,7 @@ back; a module that was not trained gives the very same constants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -20,10 +20,7 @@ from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
 from tinycompress.ir.tensor import Array, DType
 
-__all__ = ["TORCH", "FakeQuantizer", "Gate", "GraphModule"]
-
-Gate = Tensor | Callable[[Tensor], Tensor]
-"""Applied to a tensor as `[n, …, c]`: a function, or a factor per channel that multiplies the last axis."""
+__all__ = ["TORCH", "FakeQuantizer", "GraphModule"]
 
 _BUFFERS = {"mean", "variance"}
 _TO_TORCH: dict[type[o.Op], tuple[int, ...]] = {
@@ -55,10 +52,8 @@ class GraphModule(nn.Module):
         super().__init__()
         self.graph = graph
         self.momentum = momentum
-        self.trains_batch_norm = True
         self.layers = nn.ModuleDict()
         self._keys: dict[str, str] = {}
-        self._gates: dict[str, Gate] = {}
         for op in graph.ops:
             self._add_layer(op)
         for name in dict.fromkeys(n for op in graph.ops for n in op.inputs if graph.tensors[n].is_constant):
@@ -84,24 +79,10 @@ class GraphModule(nn.Module):
     def _operand_key(name: str) -> str:
         return "constant_" + "".join(c if c.isalnum() else "_" for c in name)
 
-    def set_gate(self, tensor: str, gate: Gate | None) -> None:
-        """Multiplies the activation `tensor` by a factor per channel (or applies a function); None takes it away.
-
-        A gate that is a Parameter is the caller's to optimise. Raises KeyError when the graph has no such tensor.
-        """
-        self.graph.tensor(tensor)
-        self._gates.pop(tensor, None)
-        if gate is not None:
-            self._gates[tensor] = gate
-
     def parameter(self, op_name: str, field: str = "weights") -> nn.Parameter:
         """The parameter behind an operator's constant; output channels are axis 0. KeyError when there is none."""
         found: nn.Parameter = self.layers[self._keys[op_name]].get_parameter(field)
         return found
-
-    def freeze_batch_norm(self, frozen: bool = True) -> None:
-        """In `train()` mode, use the running statistics and leave them as they are."""
-        self.trains_batch_norm = not frozen
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Outputs for batched inputs in the graph's order."""
@@ -110,7 +91,7 @@ class GraphModule(nn.Module):
         return outputs[0] if len(outputs) == 1 else outputs
 
     def tensors(self, *inputs: Tensor, names: Collection[str] | None = None) -> dict[str, Tensor]:
-        """Every activation (or those in `names`) by name, gates and fake quantization applied."""
+        """Every activation (or those in `names`) by name, as fake quantization leaves it."""
         values = self._run(inputs, None if names is None else frozenset(names))
         return {n: v for n, v in values.items() if names is None or n in names}
 
@@ -134,9 +115,6 @@ class GraphModule(nn.Module):
         return values[name] if name in values else self.get_buffer(self._operand_key(name))
 
     def _finished(self, name: str, value: Tensor) -> Tensor:
-        gate = self._gates.get(name)
-        if gate is not None:
-            value = value * gate if isinstance(gate, Tensor) else gate(value)
         return value if self.quant is None else self.quant.activation(name, value)
 
     def _initial_state(self, like: Tensor) -> dict[str, Tensor]:
@@ -162,7 +140,6 @@ class GraphModule(nn.Module):
             ranks=tuple(-1 if tensors[n].is_constant else len(tensors[n].shape) for n in op.inputs),
             output_shape=tensors[op.outputs[0]].shape,
             is_training=self.training,
-            trains_batch_norm=self.trains_batch_norm,
             momentum=self.momentum,
         )
 

@@ -95,9 +95,6 @@ class GraphBuilder:
     def is_constant(self, index: int) -> bool:
         return self.file_tensor(index).data is not None
 
-    def is_float(self, index: int) -> bool:
-        return self.file_tensor(index).type_name in ("FLOAT32", "FLOAT16")
-
     def dtype(self, index: int) -> DType:
         """The IR type of a tensor; ModelError TC-M205 when the IR has none."""
         tensor = self.file_tensor(index)

@@ -21,7 +21,6 @@ from tinycompress.gpu.masks import GROUP
 WARMUP, REPEAT = 50, 200
 _ROW_UNIT = {"fp16": 32, "int8": 32}
 _COLUMN_UNIT = {"fp16": 64, "int8": 128}
-_DTYPES = {"fp16": torch.float16, "int8": torch.int8}
 
 
 @dataclass(frozen=True)

@@ -156,37 +156,6 @@ def test_parameters_are_named_after_operators() -> None:
     assert module.parameter("stem", "bias").shape == (4,)
 
 
-def test_frozen_batch_norm_keeps_its_statistics() -> None:
-    module = GraphModule(import_module(conv_net(), (1, 2, 9, 9))).train()
-    before = copy.deepcopy({k: v for k, v in module.state_dict().items() if "mean" in k or "variance" in k})
-    module.freeze_batch_norm()
-    module(images(8, 0).permute(0, 2, 3, 1))
-    after = module.state_dict()
-    assert all(torch.equal(after[k], v) for k, v in before.items())
-    module.freeze_batch_norm(False)
-    module(images(8, 0).permute(0, 2, 3, 1))
-    assert not all(torch.equal(after[k], v) for k, v in before.items())
-
-
-def test_gate_multiplies_channels_and_gets_gradients() -> None:
-    module = GraphModule(import_module(conv_net(), (1, 2, 9, 9))).eval()
-    name = module.graph.ops[2].output
-    x = images(2, 0).permute(0, 2, 3, 1)
-    plain = module.tensors(x, names=[name])[name]
-    gate = nn.Parameter(torch.tensor([1.0, 0.0, 0.5, 1.0]))
-    module.set_gate(name, gate)
-    torch.testing.assert_close(module.tensors(x, names=[name])[name], plain * gate)
-    module(x).sum().backward()
-    assert gate.grad is not None
-    assert gate.grad.abs().sum() > 0
-    module.set_gate(name, lambda t: t * 2)
-    torch.testing.assert_close(module.tensors(x)[name], plain * 2)
-    module.set_gate(name, None)
-    torch.testing.assert_close(module.tensors(x)[name], plain)
-    with pytest.raises(KeyError):
-        module.set_gate("nothing", gate)
-
-
 def test_copies_are_independent() -> None:
     module = GraphModule(import_module(conv_net(), (1, 2, 9, 9)))
     twin = copy.deepcopy(module)
