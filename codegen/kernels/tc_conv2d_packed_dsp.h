@@ -173,8 +173,8 @@ TC_INLINE const int32_t *tc_strip_widen(const int32_t *packed, int32_t groups, i
     return packed;
 }
 
-/* Columns first..last-1 of one output row, gathered at `acts`, for the channels o, o+1 of `block`. The last pair of an
- * odd count is its last pixel twice. */
+/* A run of `count` output pixels, gathered at `acts`, for the channels o, o+1 of `block`. The last pair of an odd count
+ * is its last pixel twice. */
 TC_INLINE void tc_strip_row(const tc_conv2d_s8_dsp_params *p, const int32_t *acts, const int32_t *block, int8_t *out,
                             int32_t count, int32_t is_single, int8_t *spill)
 {
@@ -197,14 +197,46 @@ TC_INLINE void tc_strip_row(const tc_conv2d_s8_dsp_params *p, const int32_t *act
     }
 }
 
+/* Output pixels of a strip: `runs` runs of `count` pixels. A run is a part of a row, or whole rows that follow each
+ * other in memory. */
+typedef struct {
+    int32_t row;    /* first row */
+    int32_t column; /* first column */
+    int32_t runs;
+    int32_t count;
+} tc_strip;
+
+/* Pixel `i` of run `run` as lanes of one pixel. */
+TC_INLINE void tc_strip_gather(const tc_conv2d_s8_dsp_params *p, const int8_t *const *in_rows, const tc_strip *strip,
+                               int32_t run, int32_t i, int32_t *lane, int8_t *bytes)
+{
+    const int32_t x = strip->column + i;
+    const int32_t row = strip->row + run + x / p->output_width;
+    tc_conv2d_gather_dsp(p, in_rows + row * p->stride_height, x % p->output_width, lane, bytes);
+}
+
+/* The strip that begins at a row and column, of at most `columns` columns and up to row `y_end`. */
+TC_INLINE tc_strip tc_strip_at(const tc_conv2d_s8_dsp_params *p, int8_t *const *out_rows, int32_t y, int32_t y_end,
+                               int32_t x, int32_t columns)
+{
+    const int32_t count = x + columns < p->output_width ? columns : p->output_width - x;
+    int32_t joined = count == p->output_width;
+    for (int32_t row = y + 1; row < y_end; row++) {
+        joined &= out_rows[row] == out_rows[row - 1] + p->output_width * p->output_channels;
+    }
+    const tc_strip runs = {y, x, y_end - y, count};
+    const tc_strip one = {y, x, 1, (y_end - y) * count};
+    return joined ? one : runs;
+}
+
 /* All rows, by strips. */
 TC_INLINE void tc_conv2d_strips(const tc_conv2d_s8_dsp_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
                                 int32_t n_rows, void *scratch)
 {
     const int32_t groups = p->steps * p->chunks;
     const int32_t pixels = tc_strip_pixels(groups);
-    const int32_t row_pairs = (p->output_width + 1) / 2;
-    const int32_t columns = 2 * row_pairs < pixels ? 2 * row_pairs : pixels;
+    const int32_t even_width = p->output_width + (p->output_width & 1);
+    const int32_t columns = even_width < pixels ? even_width : pixels;
     const int32_t rows = pixels / columns;
     int32_t *acts = (int32_t *)scratch;
     int32_t *block = acts + 2 * groups * pixels;
@@ -212,21 +244,21 @@ TC_INLINE void tc_conv2d_strips(const tc_conv2d_s8_dsp_params *p, const int8_t *
     for (int32_t y = 0; y < n_rows; y += rows) {
         const int32_t y_end = y + rows < n_rows ? y + rows : n_rows;
         for (int32_t x = 0; x < p->output_width; x += columns) {
-            const int32_t count = x + columns < p->output_width ? columns : p->output_width - x;
+            const tc_strip strip = tc_strip_at(p, out_rows, y, y_end, x, columns);
             const int32_t *packed = p->stream;
             int32_t *lane = acts;
-            for (int32_t row = y; row < y_end; row++) {
-                for (int32_t i = 0; i < count; i += 2, lane += 4 * groups) {
-                    const int8_t *const *from = in_rows + row * p->stride_height;
-                    tc_conv2d_gather_dsp(p, from, x + i, lane, spill + 4);
-                    tc_conv2d_gather_dsp(p, from, x + (i + 1 < count ? i + 1 : i), lane + 2, spill + 4);
+            for (int32_t run = 0; run < strip.runs; run++) {
+                for (int32_t i = 0; i < strip.count; i += 2, lane += 4 * groups) {
+                    tc_strip_gather(p, in_rows, &strip, run, i, lane, spill + 4);
+                    tc_strip_gather(p, in_rows, &strip, run, i + 1 < strip.count ? i + 1 : i, lane + 2, spill + 4);
                 }
             }
             for (int32_t o = 0; o < p->output_channels; o += 2) {
                 packed = tc_strip_widen(packed, groups, block);
-                for (int32_t row = y; row < y_end; row++) {
-                    tc_strip_row(p, acts + (row - y) * ((count + 1) / 2) * 4 * groups, block,
-                                 out_rows[row] + x * p->output_channels + o, count, o + 1 == p->output_channels, spill);
+                for (int32_t run = 0; run < strip.runs; run++) {
+                    tc_strip_row(p, acts + run * ((strip.count + 1) / 2) * 4 * groups, block,
+                                 out_rows[y + run] + x * p->output_channels + o, strip.count,
+                                 o + 1 == p->output_channels, spill);
                 }
             }
         }

@@ -15,7 +15,9 @@ from tinycompress.kernels.catalogue import KernelVariant
 
 
 def int8_values(rng: np.random.Generator, shape: tuple[int, ...], kind: str = "random") -> np.ndarray:
-    """`kind`: random, largest (all 127), smallest (all −128), extremes (127 or −128)."""
+    """`kind`: random, small (as random, within ±30), largest (all 127), smallest (all −128), extremes (127 or −128)."""
+    if kind == "small":
+        return rng.integers(-30, 31, shape).astype(np.int8)
     if kind == "largest":
         return np.full(shape, 127, np.int8)
     if kind == "smallest":

@@ -77,7 +77,7 @@ def program(cases: Sequence[Case]) -> str:
 _RUNTIME = """
 #define GUARD 16
 static int8_t output[1 << 17];
-static int64_t scratch[1 << 13];
+static int64_t scratch[1 << 12];
 static const int8_t *in_rows[512];
 static int8_t *out_rows[512];
 

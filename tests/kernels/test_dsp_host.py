@@ -15,7 +15,7 @@ from tinycompress.ir.tensor import DType, QParams, Tensor
 from tinycompress.kernels import DSP
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(window=windows(), inputs=st.integers(1, 9), outputs=st.integers(1, 7), seed=st.integers(0, 999))
 def test_conv2d_equals_the_reference(window: dict[str, object], inputs: int, outputs: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -26,7 +26,7 @@ def test_conv2d_equals_the_reference(window: dict[str, object], inputs: int, out
             h.check(variant, graph, rng)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     stride=st.integers(1, 2),
     outputs=st.tuples(st.integers(1, 6), st.integers(8, 11)),

@@ -72,8 +72,8 @@ def _instructions(op: Conv2D, graph: Graph) -> int:
     strips = -(-height // rows) * -(-width // columns)
     block = 12 + 4 * (form_instructions(form.form) if form else 4) + 10 * depth.groups
     block += 3 * depth.chunks if depth.chunks > 1 else 0
-    pairs = height * -(-width // 2)
-    widen = 9 * depth.groups + 60 + rows * 45
+    pairs = strips * -(-min(rows * width, height * width) // 2) if rows > 1 else height * -(-width // 2)
+    widen = 9 * depth.groups + 100
     return gather_instructions(op, graph) + -(-outputs // 2) * (pairs * block + strips * widen) + pairs * 40
 
 
