@@ -14,12 +14,13 @@ from pathlib import Path
 
 from tinycompress.errors import ModelError, UnsafeModelError
 
-MAX_FILE_BYTES = 256 * 1024 * 1024
+MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_TENSORS = 20_000
 MAX_OPERATORS = 10_000
 MAX_RANK = 6
 MAX_DIMENSION = 1 << 24
 MAX_ELEMENTS = 1 << 26
+MAX_COMPUTED_ELEMENTS = 1 << 22
 MAX_NAME_CHARACTERS = 4096
 
 
@@ -77,6 +78,13 @@ def check_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
             where=where,
         )
     return dims
+
+
+def check_computed(shape: Sequence[int], where: str) -> None:
+    """ModelError TC-M604 when a constant that would be computed on import has more than MAX_COMPUTED_ELEMENTS."""
+    if math.prod(shape) > MAX_COMPUTED_ELEMENTS:
+        what = f"a constant of shape {list(shape)} would be computed, the limit is {MAX_COMPUTED_ELEMENTS} elements"
+        raise ModelError("TC-M604", what, where=where)
 
 
 def check_bytes(declared: int, expected: int, where: str) -> None:

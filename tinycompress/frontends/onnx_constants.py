@@ -34,6 +34,7 @@ def fold(node: OnnxNode, operands: Sequence[Array]) -> Array | None:
 
 
 def _bounded(shape: Sequence[int]) -> tuple[int, ...]:
+    limits.check_computed(shape, "constant")
     return limits.check_shape(shape, "constant")
 
 
@@ -137,6 +138,7 @@ def _padded(operands: Sequence[Array], rank: int) -> list[Array]:
 
 
 def _concat(node: OnnxNode, operands: Sequence[Array]) -> Array:
+    limits.check_computed((sum(a.size for a in operands),), node.label())
     return np.concatenate(operands, axis=int(node.get("axis", 0)))
 
 

@@ -68,6 +68,7 @@ class _Importer:
         self.quantized = QuantizedNodes()
         self.values: dict[str, Operand] = dict(file.constants)
         self.problems: list[UnsupportedOpError] = []
+        self._computed_bytes = 0
 
     def graph(self) -> Graph | QuantGraph:
         """The converted network."""
@@ -159,6 +160,8 @@ class _Importer:
         if not any(isinstance(v, Value) for v in present) and node.kind != "DequantizeLinear":
             constant = fold(node, [v for v in present if not isinstance(v, Value)])
             if constant is not None:
+                self._computed_bytes += constant.nbytes
+                limits.check_constant_bytes(self._computed_bytes, node.label())
                 return constant
         _require_known(node)
         self.builder.at(node.name or f"{node.kind}_{node.index}", node.name)

@@ -90,8 +90,10 @@ def _dequantized(values: Array, scale: Array, zero_point: Array | None, axis: in
     zero = np.zeros(scale.shape, np.int64) if zero_point is None else zero_point.astype(np.int64)
     if zero.size != scale.size:
         raise ModelError("TC-M306", f"{scale.size} scales but {zero.size} zero points")
-    centred = values.astype(np.int64) - _along(zero, axis, values.ndim)
-    real: Array = (centred * _along(scale.astype(np.float64), axis, values.ndim)).astype(np.float32)
+    # Differences of int8 values are exact in float32; biases need more bits, and are few.
+    wide = np.float64 if values.dtype == np.int32 else np.float32
+    centred = values.astype(wide) - _along(zero, axis, values.ndim).astype(wide)
+    real: Array = (centred * _along(scale.astype(wide), axis, values.ndim)).astype(np.float32)
     return real
 
 

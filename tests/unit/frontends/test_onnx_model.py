@@ -226,6 +226,16 @@ def test_values_used_before_they_are_made_are_refused() -> None:
     assert refused(model(nodes, {})).code == "TC-M306"
 
 
+def test_constants_that_grow_are_refused() -> None:
+    """Forty nodes that each double a constant would ask for a terabyte."""
+    nodes = [helper.make_node("Concat", [f"c{i}", f"c{i}"], [f"c{i + 1}"], axis=0) for i in range(40)]
+    nodes.append(helper.make_node("Relu", ["x"], ["y"]))
+    assert refused(model(nodes, {"c0": weights(1000)})).code == "TC-M604"
+    fill = helper.make_node("ConstantOfShape", ["shape"], ["c"])
+    relu = helper.make_node("Relu", ["x"], ["y"])
+    assert refused(model([fill, relu], {"shape": np.asarray([1 << 12, 1 << 12], np.int64)})).code == "TC-M604"
+
+
 # External data
 
 
