@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import importlib.util
 import os
 import pickle
 import random
@@ -261,3 +263,24 @@ def test_the_emulator_ends_with_a_killed_parent(stub_firmware: Builder, board: s
             return
         os.sched_yield()
     pytest.fail(f"emulator process {child} lives on")
+
+
+def test_emulators_that_are_not_installed(stub_firmware: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    f746, mps2 = stub_firmware(StubBuild()), stub_firmware(StubBuild("mps2-an500"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(DeviceError, match=r"TC-D330.*tinycompress\[emulator\]"), emulate(f746, f746.board):
+        pass
+    with pytest.raises(DeviceError, match=r"TC-D330.*qemu-system-arm"), emulate(mps2, mps2.board):
+        pass
+
+
+def test_an_emulator_that_cannot_run_the_file(stub_firmware: Builder, tmp_path: Path) -> None:
+    f746, mps2 = stub_firmware(StubBuild()), stub_firmware(StubBuild("mps2-an500"))
+    wrong = dataclasses.replace(f746, elf=mps2.elf)
+    with pytest.raises(DeviceError, match=r"(?s)TC-D333.*outside the flash"), emulate(wrong, f746.board):
+        pass
+    (tmp_path / "firmware.elf").write_bytes(b"nothing")
+    broken = dataclasses.replace(mps2, elf=tmp_path / "firmware.elf")
+    with pytest.raises(DeviceError, match=r"TC-D33[23]"), emulate(broken, mps2.board) as url:
+        open_session(url, broken.identity)

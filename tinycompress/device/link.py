@@ -81,7 +81,11 @@ class Link:
         self.resends = 0
 
     def close(self) -> None:
+        # pyserial forgets its socket when the other side has gone first
+        socket = getattr(self._port, "_socket", None)
         self._port.close()
+        if socket is not None:
+            socket.close()
 
     @property
     def baud(self) -> int:
