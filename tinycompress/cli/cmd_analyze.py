@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @app.command()
 @opt.with_settings()
 def analyze(config: Config, run: opt.RunOption = None, json: opt.Json = False) -> None:
-    """Print layers, MACs, weights, the live set at the peak, and whether the network fits the board.
+    """Say whether a network fits the board. Layers, MACs, weights, and the live set at the peak.
 
     Sizes do not depend on calibration data: a float network without any is calibrated on random data.
     """

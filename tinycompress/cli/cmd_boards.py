@@ -13,7 +13,7 @@ from tinycompress.cli.app import app
 def boards_command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
-    """List the boards: core, clock, RAM, flash, how it is flashed, which emulator runs it."""
+    """List the boards. Core, clock, RAM, flash, how each is flashed, which emulator runs it."""
     from tinycompress.boards import board, boards
     from tinycompress.cli.output import print_json, print_table
     from tinycompress.codec import encode

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @app.command()
 @opt.with_settings(demo=True)
 def build(config: Config, run: opt.RunOption = None, fresh: opt.Fresh = False, json: opt.Json = False) -> None:
-    """Build the measuring firmware around the generated library; sizes are read from the ELF."""
+    """Build the measuring firmware. It holds the generated library; sizes are read from the ELF."""
     from tinycompress.pipeline.target import Target
 
     with opt.open_pipeline(config, run, fresh) as pipeline:

@@ -33,7 +33,7 @@ def compare_gpu(
     fresh: opt.Fresh = False,
     json: opt.Json = False,
 ) -> None:
-    """Prune to 2:4 in several ways; accuracy, bytes, and dense against sparse times where there is a GPU."""
+    """Compare 2:4 sparsity for desktop GPUs. Accuracy, bytes, and dense against sparse times where there is a GPU."""
     from tinycompress.cli.output import print_json, print_table
     from tinycompress.codec import encode
     from tinycompress.gpu.compare import compare

@@ -51,7 +51,7 @@ def compress(
     json: opt.Json = False,
     print_config: opt.PrintConfig = False,
 ) -> None:
-    """Prune and distil a float network until it is inside every budget; what comes out is physically smaller."""
+    """Prune and distil until every budget holds. What comes out of the float network is physically smaller."""
     if print_config:
         opt.show_config(config)
         return

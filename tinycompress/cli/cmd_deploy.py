@@ -30,7 +30,10 @@ def deploy(
     json: opt.Json = False,
     print_config: opt.PrintConfig = False,
 ) -> None:
-    """Shrink, quantize, generate, build, flash and measure a network, checking every byte against the host."""
+    """Bring a network to measured firmware.
+
+    Shrink, quantize, generate, build, flash and measure, checking every byte against the host.
+    """
     if print_config:
         opt.show_config(config)
         return

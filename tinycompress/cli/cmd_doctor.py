@@ -44,7 +44,7 @@ def _found() -> list[tuple[str, str, str]]:
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
-    """Show what is installed, what each part is for, and which boards are attached."""
+    """Show what is installed and attached. What each part is for, and which boards are there."""
     from tinycompress.cli.output import print_json, print_table
 
     rows = _found()

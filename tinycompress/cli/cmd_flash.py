@@ -20,7 +20,7 @@ def flash(
     fresh: opt.Fresh = False,
     json: opt.Json = False,
 ) -> None:
-    """Build and flash the measuring firmware, then check that it answers as the one that was built."""
+    """Build and flash the measuring firmware. Then check that it answers as the one that was built."""
     from tinycompress.pipeline.target import Target
 
     target = Target(port=port)

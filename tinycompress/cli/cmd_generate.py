@@ -25,7 +25,7 @@ def generate(
     fresh: opt.Fresh = False,
     json: opt.Json = False,
 ) -> None:
-    """Generate the C library: contract header, schedule, weights, and the kernels it needs."""
+    """Generate the C library. Contract header, schedule, weights, and the kernels it needs."""
     with opt.open_pipeline(config, run, fresh) as pipeline:
         program = pipeline.program
         folder = program.directory

@@ -25,7 +25,7 @@ def measure(
     fresh: opt.Fresh = False,
     json: opt.Json = False,
 ) -> None:
-    """Measure RAM, flash and latency on the board (or count instructions in the emulator); prints the summary."""
+    """Measure RAM, flash and latency on the board. With --emulate, count instructions; prints the summary."""
     from tinycompress.pipeline.target import Target
 
     with opt.open_pipeline(config, run, fresh) as pipeline:
@@ -44,7 +44,7 @@ def profile(
     fresh: opt.Fresh = False,
     json: opt.Json = False,
 ) -> None:
-    """Show where the work goes: counted instructions per layer in the emulator, cycles on a board."""
+    """Show which layers the work goes to. Counted instructions in the emulator, cycles on a board."""
     from tinycompress.pipeline.target import Target
 
     with opt.open_pipeline(config, run, fresh) as pipeline:

@@ -13,7 +13,7 @@ from tinycompress.cli.app import app
 def ops(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
-    """List the operators: which have an integer reference, can be trained, and by which kernels they run."""
+    """List the operators. Which have an integer reference, can be trained, and by which kernels they run."""
     from tinycompress.cli.output import print_json, print_table
     from tinycompress.codec import encode
     from tinycompress.operators import support

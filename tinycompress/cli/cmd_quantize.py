@@ -26,7 +26,7 @@ def quantize(
     fresh: opt.Fresh = False,
     json: opt.Json = False,
 ) -> None:
-    """Calibrate and quantize to int8; the integer graph is what all later stages use."""
+    """Calibrate and quantize to int8. The integer graph is what all later stages use."""
     from tinycompress.pipeline.exporting import export, require_exportable
 
     require_exportable(output)

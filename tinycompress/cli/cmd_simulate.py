@@ -23,7 +23,7 @@ def simulate(
     fresh: opt.Fresh = False,
     json: opt.Json = False,
 ) -> None:
-    """Run the same C on this machine under sanitizers and compare every byte of every tensor with the reference."""
+    """Run the same C here under sanitizers. Every byte of every tensor is compared with the reference."""
     with opt.open_pipeline(config, run, fresh) as pipeline:
         result = pipeline.simulate(inputs=inputs, outputs=outputs)
     v = result.validation

@@ -94,7 +94,7 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         is_single_rounding=plan.graph.rounding is Rounding.SINGLE,
         headers=tuple(sorted({"tc_rows.h", "tc_quantize.h", *(layer.kernel.header for layer in plan.layers)})),
         bound_note=_bound_note(plan),
-        arena_table=_arena_table(plan, naming),
+        arena_table=_arena_table(plan),
         tensors=tensors,
         tables=tuple({t.table: t for t in reversed(tensors) if t.table}.values())[::-1],
         scratch=tuple(
@@ -158,7 +158,7 @@ def _lifetimes(plan: Plan) -> dict[str, tuple[str, str]]:
     return {name: (first[name], last[name]) for name in first if name in plan.placements}
 
 
-def _arena_table(plan: Plan, naming: Naming) -> tuple[str, ...]:
+def _arena_table(plan: Plan) -> tuple[str, ...]:
     """The arena's buffers by offset: where, how large, during which layers, what."""
     producers = {name: layer for layer in plan.layers for name in layer.op.outputs}
     overwritten = _overwritten(plan)

@@ -184,13 +184,13 @@ class _Checker:
         why = f"step {number} ({layer.op.name})"
         reads = list(_reads(layer, step, self.plan))
         writes = [(name, row) for name in layer.op.outputs for row in self.output_rows(layer, name, step, why)]
-        scratch = [*self.scratch(layer, step, why), *self.accumulator(layer, step, why)]
+        work = [*self.scratch(layer, why), *self.accumulator(layer, step, why)]
         for operand in reads:
-            self.check_operand(layer, operand, writes, scratch, why)
+            self.check_operand(layer, operand, writes, why)
         for name, row in writes:
             at = self.address(name, row, layer.kernel.row_alignment)
             size = self.plan.placements[name].row_bytes
-            if any(_overlap(at, size, *block) for block in scratch):
+            if any(_overlap(at, size, *block) for block in work):
                 self.fail(f"{why} writes {name} row {row} over its own work memory")
         spots = sorted((self.address(n, r), self.plan.placements[n].row_bytes) for n, r in writes)
         if any(a + size > b for (a, size), (b, _) in itertools.pairwise(spots)):
@@ -238,7 +238,7 @@ class _Checker:
         self.used = max(self.used, at + size)
         return [(at, size)]
 
-    def scratch(self, layer: LayerPlan, step: Step, why: str) -> list[tuple[int, int]]:
+    def scratch(self, layer: LayerPlan, why: str) -> list[tuple[int, int]]:
         """Dirties the step's scratch, so that any row it touches is found broken later; returns the blocks."""
         need = layer.kernel.scratch_bytes(layer.op, self.plan.graph, layer.rows_per_step)
         if layer.scratch_bytes < need:
@@ -253,14 +253,7 @@ class _Checker:
             blocks.append((at, size))
         return blocks
 
-    def check_operand(
-        self,
-        layer: LayerPlan,
-        operand: _Read,
-        writes: list[tuple[str, int]],
-        scratch: list[tuple[int, int]],
-        why: str,
-    ) -> None:
+    def check_operand(self, layer: LayerPlan, operand: _Read, writes: list[tuple[str, int]], why: str) -> None:
         tensor = self.plan.graph.tensors[operand.tensor]
         placement = self.plan.placements[operand.tensor]
         may_coincide = operand.position in layer.kernel.in_place

@@ -101,7 +101,7 @@ def activation_parameters(graph: Graph, ranges: Mapping[str, Range]) -> dict[str
         members.setdefault(groups.find(name), []).append(name)
     result: dict[str, QParams] = {}
     for names in members.values():
-        qparams = _group_parameters(graph, names, {n: _range(graph, n, ranges) for n in names}, given)
+        qparams = _group_parameters(names, {n: _range(graph, n, ranges) for n in names}, given)
         result.update(dict.fromkeys(names, qparams))
     return result
 
@@ -125,9 +125,7 @@ def _range(graph: Graph, name: str, ranges: Mapping[str, Range]) -> Range:
     return low, high
 
 
-def _group_parameters(
-    graph: Graph, names: list[str], ranges: Mapping[str, Range], given: Mapping[str, Given]
-) -> QParams:
+def _group_parameters(names: list[str], ranges: Mapping[str, Range], given: Mapping[str, Given]) -> QParams:
     low, high = min(r[0] for r in ranges.values()), max(r[1] for r in ranges.values())
     choices = {given[n].qparams: n for n in names if n in given}
     required = {given[n].qparams: n for n in names if n in given and given[n].required}
