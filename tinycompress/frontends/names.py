@@ -32,12 +32,16 @@ class NameScope:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._last: dict[str, int] = {}
 
     def unique(self, wanted: str) -> str:
         """`wanted`, or `wanted_2`, `wanted_3` …, whichever is free first."""
-        name, count = wanted, 1
+        name, key = wanted, wanted.lower()
+        count = self._last.get(key, 1)
         while name.lower() in self._taken:
             count += 1
             name = f"{wanted}_{count}"
+        # Where the search ended, so that ten thousand equal names cost no more than different ones.
+        self._last[key] = count
         self._taken.add(name.lower())
         return name

@@ -57,53 +57,59 @@ def integer_graph(
 
 
 def _fused(graph: Graph, activations: Mapping[str, QParams]) -> Graph:
-    """Bias additions and clamps join the operator before them where the value between has no parameters."""
-    changed = True
-    while changed:
-        changed = False
-        for op in graph.ops:
-            producer = graph.producer(op.inputs[0]) if op.inputs else None
-            if producer is None or op.inputs[0] in activations or op.inputs[0] in graph.outputs:
-                continue
-            if len(graph.consumers(op.inputs[0])) > 1 or len(producer.outputs) > 1:
-                continue
-            merged = _merged(graph, producer, op)
-            if merged is not None:
-                graph = merged
-                changed = True
-                break
-    return graph
+    """Bias additions and clamps join the operator before them where the value between has no parameters.
+
+    One pass in execution order; a joined operator stays where the first one stood.
+    """
+    ops: list[o.Op] = []
+    makers: dict[str, int] = {}
+    tensors = dict(graph.tensors)
+    kept = {*activations, *graph.outputs}
+    for op in graph.ops:
+        x = _activation_operand(op, graph)
+        at = makers.get(x)
+        merged = None
+        if at is not None and x not in kept and len(graph.consumers(x)) == 1:
+            merged = _merged(tensors, ops[at], op)
+        if merged is None or at is None:
+            at = len(ops)
+            ops.append(op)
+        else:
+            ops[at] = replace(merged, source=(*ops[at].source, *op.source))
+        makers.update(dict.fromkeys(op.outputs, at))
+    return graph.with_ops(ops, tensors)
 
 
-def _merged(graph: Graph, producer: o.Op, op: o.Op) -> Graph | None:
+def _activation_operand(op: o.Op, graph: Graph) -> str:
+    """The first operand that is no constant (an Add's bias may stand on either side)."""
+    return next((n for n in op.inputs if not graph.tensors[n].is_constant), "")
+
+
+def _merged(tensors: dict[str, Tensor], producer: o.Op, op: o.Op) -> o.Op | None:
+    """The producer with `op` inside it, None when they don't join; a new bias goes into `tensors`."""
     activation = getattr(producer, "activation", None)
-    if isinstance(activation, o.Activation) and activation.is_none and not isinstance(producer, o.Clamp):
-        if isinstance(op, o.Clamp):
-            made = replace(producer, outputs=op.outputs, activation=op.activation)  # type: ignore[call-arg]
-            return _replaced(graph, producer, op, made, {})
-        if isinstance(op, o.Add) and isinstance(producer, WEIGHTED) and graph.tensors[op.inputs[1]].is_constant:
-            return _with_bias(graph, producer, op)
+    if not isinstance(activation, o.Activation) or not activation.is_none or isinstance(producer, o.Clamp):
+        return None
+    if isinstance(op, o.Clamp):
+        return replace(producer, outputs=op.outputs, activation=op.activation)  # type: ignore[call-arg]
+    if isinstance(op, o.Add) and isinstance(producer, WEIGHTED):
+        return _with_bias(tensors, producer, op)
     return None
 
 
-def _with_bias(graph: Graph, producer: WeightedOp, op: o.Add) -> Graph | None:
-    addend = graph.tensors[op.inputs[1]].constant
-    channels = graph.tensors[producer.weights].shape[output_axis(producer)]
+def _with_bias(tensors: dict[str, Tensor], producer: WeightedOp, op: o.Add) -> o.Op | None:
+    name = next((n for n in op.inputs if tensors[n].is_constant), None)
+    if name is None:
+        return None
+    addend = tensors[name].constant
+    channels = tensors[producer.weights].shape[output_axis(producer)]
     if addend.size not in (1, channels) or addend.shape[-1] != addend.size:
         return None
     total = np.broadcast_to(addend.reshape(-1), (channels,)).astype(np.float32)
     if producer.bias is not None:
-        total = (graph.tensors[producer.bias].constant + total).astype(np.float32)
-    name = op.inputs[1]
-    bias = replace(graph.tensors[name], data=np.ascontiguousarray(total), shape=(channels,))
-    made = replace(producer, outputs=op.outputs, bias=name, activation=op.activation)
-    return _replaced(graph, producer, op, made, {name: bias})
-
-
-def _replaced(graph: Graph, first: o.Op, second: o.Op, made: o.Op, tensors: dict[str, Tensor]) -> Graph:
-    made = replace(made, source=(*first.source, *second.source))
-    ops = [made if op is first else op for op in graph.ops if op is not second]
-    return graph.with_ops(ops, {**graph.tensors, **tensors})
+        total = (tensors[producer.bias].constant + total).astype(np.float32)
+    tensors[name] = replace(tensors[name], data=np.ascontiguousarray(total), shape=(channels,))
+    return replace(producer, outputs=op.outputs, bias=name, activation=op.activation)
 
 
 # Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,35 @@ def test_constants_that_grow_are_refused() -> None:
     fill = helper.make_node("ConstantOfShape", ["shape"], ["c"])
     relu = helper.make_node("Relu", ["x"], ["y"])
     assert refused(model([fill, relu], {"shape": np.asarray([1 << 12, 1 << 12], np.int64)})).code == "TC-M604"
+
+
+def test_long_files_take_seconds() -> None:
+    """Nine thousand nodes of one name, all of which join their neighbours."""
+    constants = {
+        "s": np.asarray(0.05, np.float32), "z": np.asarray(0, np.int8),
+        "q": np.random.default_rng(0).integers(-9, 9, (4, 4, 1, 1)).astype(np.int8), "b": weights(1, 4, 1, 1),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"]),
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["h0"]),
+    ]
+    last = "h0"
+    for i in range(1500):
+        nodes += [
+            helper.make_node("Conv", [last, "w"], [f"c{i}"], name="same"),
+            helper.make_node("Add", ["b", f"c{i}"], [f"a{i}"], name="same"),
+            helper.make_node("Relu", [f"a{i}"], [f"r{i}"], name="same"),
+            helper.make_node("QuantizeLinear", [f"r{i}", "s", "z"], [f"q{i}"], name="same"),
+            helper.make_node("DequantizeLinear", [f"q{i}", "s", "z"], [f"h{i + 1}"], name="same"),
+        ]
+        last = f"h{i + 1}"
+    nodes.append(helper.make_node("Identity", [last], ["y"]))
+    started = time.monotonic()
+    graph = import_onnx(model(nodes, constants).SerializeToString(), "net")
+    assert time.monotonic() - started < 30
+    assert [op.kind for op in graph.ops] == ["Conv2D"] * 1500
+    assert all(isinstance(op, o.Conv2D) and op.bias is not None and op.activation == o.RELU for op in graph.ops)
 
 
 # External data
