@@ -19,10 +19,10 @@ class NeverReady(Ready):
         pass
 
 
-@pytest.mark.parametrize(
-    ("flag", "says_hz", "runs_hz"),
-    [("_hse", 216_000_000, 216e6), ("_pll", 16_000_000, 16e6), ("_od", 16_000_000, 16e6)],
-)
+CASES = [("_hse", 216_000_000, 216e6), ("_pll", 16_000_000, 16e6), ("_od", 16_000_000, 16e6)]
+
+
+@pytest.mark.parametrize(("flag", "says_hz", "runs_hz"), CASES)
 def test_broken_oscillator(stub_firmware: Builder, flag: str, says_hz: int, runs_hz: float) -> None:
     firmware = stub_firmware(StubBuild())
     machine = Machine(firmware.board, firmware.elf, _block_counter())

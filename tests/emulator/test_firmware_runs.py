@@ -118,6 +118,7 @@ def test_profile_without_hooks_is_refused(stub_firmware: Builder) -> None:
             session.trace([stub_data(), BIAS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("board", "size", "rounds"), [("stm32f746", 75_000, 2), ("mps2-an500", 150_000, 1)])
 def test_150_kb_each_way_without_loss(tmp_path: Path, board: str, size: int, rounds: int) -> None:
     need(engine=boards.board(board).emulator.engine)
