@@ -9,22 +9,20 @@ import numpy as np
 
 from tinycompress.data import Dataset
 from tinycompress.errors import BudgetError, ConfigError, MismatchError, QualityError
-from tinycompress.execute.float_reference import run as run_float
 from tinycompress.ir.fixedpoint import dequantize_values
-from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.inputs import integer_inputs, real_inputs
 from tinycompress.ir.tensor import Array
 from tinycompress.pipeline.measuring import TargetRun, reference_outputs, run_on_target
 from tinycompress.pipeline.reporting import build_report
 from tinycompress.pipeline.target import Target
+from tinycompress.quantize.evaluate import predict
 from tinycompress.report import model as m
 from tinycompress.rundir import replacing
 from tinycompress.units import format_ms
 
 if TYPE_CHECKING:
     from tinycompress.pipeline.stages import Pipeline
-
-FLOAT_BATCH = 128
 
 
 def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> m.Report:
@@ -100,19 +98,10 @@ def _accuracy(pipeline: Pipeline, dataset: Dataset, run: TargetRun | None) -> m.
     return m.Accuracy(
         metric=task.metric_name,
         samples=len(test),
-        float=None if floating is None else task.score(_float_outputs(floating, real), test, real),
+        float=None if floating is None else task.score(predict(floating, real)[floating.outputs[0]], test, real),
         int8=score(reference_outputs(graph, integers)[output]),
         device=score(run.outputs[output]) if run is not None else None,
     )
-
-
-def _float_outputs(graph: Graph, inputs: Array) -> Array:
-    name = graph.input_names[0]
-    parts = [
-        np.asarray(run_float(graph, {name: inputs[i : i + FLOAT_BATCH]}, keep_tensors=False).outputs[graph.outputs[0]])
-        for i in range(0, len(inputs), FLOAT_BATCH)
-    ]
-    return np.concatenate(parts)
 
 
 def _judge(report: m.Report, pipeline: Pipeline, graph: QuantGraph) -> None:

@@ -15,13 +15,11 @@ from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.tensor import Array
 from tinycompress.pipeline.stages import Progress
 from tinycompress.pipeline.target import Target
+from tinycompress.quantize.evaluate import predict
 from tinycompress.report.model import Divergence, Validation
 
 TRACED_SAMPLES = 1
 """Samples whose every intermediate tensor is read back; the others are compared by their outputs."""
-
-
-REFERENCE_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -111,13 +109,11 @@ def encoded(graph: QuantGraph, samples: dict[str, Array], index: int) -> list[by
 
 def reference_outputs(graph: QuantGraph, samples: dict[str, Array]) -> dict[str, Array]:
     """Outputs `(n, …)` of the integer reference, each sample from the initial state, in bounded memory."""
+    if not graph.states:
+        return predict(graph, samples)
     count = len(next(iter(samples.values())))
-    step = 1 if graph.states else REFERENCE_BATCH
-    parts = [
-        run_reference(graph, {n: b[i : i + step] for n, b in samples.items()}, keep_tensors=False).outputs
-        for i in range(0, count, step)
-    ]
-    return {name: np.concatenate([np.asarray(p[name]) for p in parts]) for name in graph.outputs}
+    each = [predict(graph, {n: batch[i : i + 1] for n, batch in samples.items()}) for i in range(count)]
+    return {name: np.concatenate([outputs[name] for outputs in each]) for name in graph.outputs}
 
 
 def compare(
