@@ -79,6 +79,8 @@ def run(arguments: list[str]) -> int:
             "internal error: this is a bug of tinycompress; the traceback above belongs in the report", file=sys.stderr
         )
         return INTERNAL_BUG
+    if code == INTERRUPTED:  # typer's own answer to Ctrl-C
+        return _interrupted()
     return code if isinstance(code, int) else 0
 
 
