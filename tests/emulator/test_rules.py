@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,9 +218,14 @@ def test_fault_is_reported_by_the_firmware(name: str, board: str, stub_firmware:
     old, new, words = FAULTS[name]
     firmware = build_mutant(stub_firmware(StubBuild(board)), tmp_path, (("main.c", old, new),))
     with emulate(firmware, firmware.board) as url:
-        with open_session(url, firmware.identity) as session, pytest.raises(TargetFault, match=words) as caught:
+        with (
+            open_session(url, firmware.identity, elf=firmware.elf) as session,
+            pytest.raises(TargetFault, match=words) as caught,
+        ):
             session.stats()
         assert caught.value.code == "TC-D109"
+        if name in ("write_to_nowhere", "undefined_instruction"):
+            assert re.search(r" in (on_stats|answer|on_frame|main) at pc 0x", caught.value.what)
         with pytest.raises(TargetFault):  # it stays faulted until a reset
             open_session(url, firmware.identity)
 

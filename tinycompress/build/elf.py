@@ -76,6 +76,14 @@ def symbols(path: Path) -> dict[str, Symbol]:
     return found
 
 
+def function_at(path: Path, address: int) -> str | None:
+    """Name of the function whose code holds `address`."""
+    for symbol in symbols(path).values():
+        if symbol.is_function and symbol.address <= address < symbol.address + symbol.size:
+            return symbol.name
+    return None
+
+
 def segments(path: Path) -> list[tuple[int, bytes]]:
     """(load address, bytes) of every segment that is written to flash, by address."""
     with path.open("rb") as file:

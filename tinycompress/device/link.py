@@ -69,12 +69,19 @@ def _open_error(url: str, error: OSError) -> PortError:
 
 
 class Link:
-    """One open port. Not thread-safe. `clock` gives seconds; tests replace it."""
+    """One open port. Not thread-safe. `clock` gives seconds; tests replace it. `name_of` names the function at a pc."""
 
-    def __init__(self, port: Port, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        port: Port,
+        name: str,
+        clock: Callable[[], float] = time.monotonic,
+        name_of: Callable[[int], str | None] = lambda _pc: None,
+    ) -> None:
         self._port = port
         self._name = name
         self._clock = clock
+        self._name_of = name_of
         self._splitter = Splitter()
         self._seq = 0
         self._has_heard = False
@@ -118,7 +125,7 @@ class Link:
         """
         self._seq = self._seq % 255 + 1  # 0 is the target's own
         wire = encode(Frame(msg, self._seq, payload))
-        exchange = _Exchange(msg, self._seq)
+        exchange = _Exchange(msg, self._seq, self._name_of)
         transfer_s = (len(wire) + PAYLOAD_MAX) * BITS_PER_BYTE / self.baud
         start = self._clock()
         while self._clock() - start < timeout_s + transfer_s:
@@ -165,8 +172,8 @@ class Link:
 class _Exchange:
     """One request on its way: the reply, or what was heard instead of it."""
 
-    def __init__(self, msg: Msg, seq: int) -> None:
-        self._msg, self._seq = msg, seq
+    def __init__(self, msg: Msg, seq: int, name_of: Callable[[int], str | None]) -> None:
+        self._msg, self._seq, self._name_of = msg, seq, name_of
         self.reply: bytes | None = None
         self.is_resend_wanted = False
         self._bytes = 0
@@ -187,7 +194,7 @@ class _Exchange:
             return None
         self._good += 1
         if item.type == Msg.FAULT:
-            raise _fault(item.payload)
+            raise _fault(item.payload, self._name_of)
         if item.type == Msg.ROW:
             return item
         if item.type == self._msg | messages.REPLY and item.seq == self._seq:
@@ -242,10 +249,10 @@ class _Exchange:
         )
 
 
-def _fault(payload: bytes) -> TargetFault:
+def _fault(payload: bytes, name_of: Callable[[int], str | None]) -> TargetFault:
     try:
-        text = messages.describe_fault(messages.decode_fault(payload))
+        text = messages.describe_fault(messages.decode_fault(payload), name_of)
     except messages.BadMessage as error:
         text = str(error)
-    fix = "look the pc up in firmware.elf; if it lies in the generated code, report the model"
+    fix = "if that lies in the generated code, it is a bug of this tool: report it with the model"
     return TargetFault("TC-D109", f"the processor faulted: {text}", fix=fix)

@@ -6,6 +6,7 @@ All integers are little endian. Pure functions: no port, no clock.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
@@ -236,12 +237,16 @@ _CFSR_BITS = {
 }
 
 
-def describe_fault(fault: Fault) -> str:
-    """One sentence: causes from CFSR, addresses, exception number."""
+def describe_fault(fault: Fault, name_of: Callable[[int], str | None]) -> str:
+    """One sentence: causes from CFSR, the function `name_of` knows at the pc, addresses, exception number."""
     causes = [text for bit, text in _CFSR_BITS.items() if fault.cfsr >> bit & 1] or ["cause not recorded"]
     address = ""
     if fault.cfsr >> 15 & 1:
         address = f", address {fault.bfar:#010x}"
     elif fault.cfsr >> 7 & 1:
         address = f", address {fault.mmfar:#010x}"
-    return f"{', '.join(causes)} at pc {fault.pc:#010x}{address} (lr {fault.lr:#010x}, exception {fault.exception})"
+    name = name_of(fault.pc)
+    place = f" in {name}" if name else ""
+    return (
+        f"{', '.join(causes)}{place} at pc {fault.pc:#010x}{address} (lr {fault.lr:#010x}, exception {fault.exception})"
+    )

@@ -9,10 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from tinycompress.build import Identity
+from tinycompress.build.elf import function_at
 from tinycompress.device import messages
 from tinycompress.device.link import Link, Port, open_port
 from tinycompress.device.messages import Flag, Hello, Msg, Stats
@@ -39,14 +42,18 @@ def open_session(
     expected: Identity,
     *,
     baud: int = messages.BAUD_DEFAULT,
+    elf: Path | None = None,
     opener: Callable[[str], Port] = open_port,
     clock: Callable[[], float] = time.monotonic,
 ) -> Session:
     """Open the port, check that the firmware is `expected`, go to `baud` when the line carries it.
 
+    With the firmware's `elf`, a fault is reported with the name of the function it happened in.
+
     Raises the link's errors, TC-D110 and TC-D111; nothing but HELLO is sent to a firmware that is not the expected one.
     """
-    link = Link(opener(port_url), port_url, clock)
+    name_of = partial(function_at, elf) if elf else lambda _pc: None
+    link = Link(opener(port_url), port_url, clock, name_of)
     try:
         session = Session(link, expected, clock)
         if baud != messages.BAUD_DEFAULT:

@@ -58,7 +58,7 @@ class Target:
         if self.emulate:
             with (
                 device.emulate(firmware, firmware.board, self.engine) as url,
-                device.open_session(url, firmware.identity) as session,
+                device.open_session(url, firmware.identity, elf=firmware.elf) as session,
             ):
                 yield session
             return
@@ -66,6 +66,7 @@ class Target:
 
         port = self._find_port(firmware.board)
         flash.flash(firmware, port=port)
-        with device.open_session(port, firmware.identity, baud=firmware.board.uart.baud_max) as session:
+        baud = firmware.board.uart.baud_max
+        with device.open_session(port, firmware.identity, baud=baud, elf=firmware.elf) as session:
             session.check_clock(firmware.board.clock_hz)
             yield session
