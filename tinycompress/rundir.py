@@ -19,8 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from tinycompress.errors import ConfigError
+from tinycompress.folders import replaced_folder
 
 STAGE_FILE = "stage.json"
+
+_SCRATCH = ".tmp-"
+"""How names of unfinished folders begin; what a killed run left of them is removed by the next one."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR)
@@ -43,7 +47,7 @@ def file_digest(path: Path) -> str:
 
 
 class RunDir:
-    """A run's folder. `stage` makes or reuses a stage; `log` remembers which were reused."""
+    """A run's folder. `stage` makes or reuses a stage; `reused` names those of this process that were."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,7 +76,7 @@ class RunDir:
                     fix="wait for it, or give --run DIR",
                 ) from None
             for entry in path.iterdir():
-                if (fresh or entry.name.startswith(".tmp-")) and entry.name != ".lock":
+                if (fresh or entry.name.startswith(_SCRATCH)) and entry.name != ".lock":
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             try:
                 yield cls(path)
@@ -95,21 +99,9 @@ class RunDir:
     def remake(self, name: str, make: Callable[[Path], None], key: str = "") -> Path:
         """The folder of stage `name`, made anew whatever is there; for stages that take less time than a check."""
         final = self.path / name
-        scratch = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-", dir=self.path))
-        scratch.chmod(0o755)
-        try:
+        with replaced_folder(final, _SCRATCH) as scratch:
             make(scratch)
             (scratch / STAGE_FILE).write_text(json.dumps({"stage": name, "key": key}) + "\n")
-            if final.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-", dir=self.path))
-                os.rename(final, old / "old")
-                os.rename(scratch, final)
-                shutil.rmtree(old)
-            else:
-                os.rename(scratch, final)
-        except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
         return final
 
     def work(self, name: str, key: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / "tinycompress"
-EVERYWHERE = {"errors", "units", "codec", "__version__", ""}
+EVERYWHERE = {"errors", "units", "codec", "folders", "__version__", ""}
 IR = {"ir"}
 
 ALLOWED: dict[str, set[str]] = {

@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import numpy as np
 
 from tinycompress.codec import CodecError, decode, encode
 from tinycompress.errors import ModelError
+from tinycompress.folders import replaced_folder
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, GraphInput, QuantGraph, Rounding, State
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
@@ -85,22 +83,10 @@ def save(graph: Graph, directory: Path) -> Path:
     """Write the graph into `directory` (replaced as a whole, by rename) and return it."""
     directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
-        text, tensors = graph_bytes(graph)
+    text, tensors = graph_bytes(graph)
+    with replaced_folder(directory, ".") as scratch:
         (scratch / "graph.json").write_bytes(text)
         (scratch / "tensors.npz").write_bytes(tensors)
-        scratch.chmod(0o755)
-        if directory.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent))
-            os.rename(directory, old / "graph")
-            os.rename(scratch, directory)
-            shutil.rmtree(old)
-        else:
-            os.rename(scratch, directory)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     return directory
 
 
