@@ -41,7 +41,7 @@ def layers() -> list[Case]:
             padding=down,
             scale=small,
             spread=1.5,
-        ),  # fmt: skip
+        ),
         fully_connected(kernels["fully_connected_s8_dsp"], "fc-640", (640,), 128),
         fully_connected(kernels["fully_connected_packed_s8_dsp"], "fc-640-packed", (640,), 128),
         add("add", (32, 32, 16), (0.7, 1.1)),
