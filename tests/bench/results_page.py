@@ -64,8 +64,8 @@ def write_page(results: Path, page: Path, expected: Mapping[str, Sequence[tuple[
 def _table(found: list[dict[str, Any]], rows: Sequence[tuple[str, str, int]]) -> list[str]:
     done = {(r["setting"], r["arm"], r["seed"]): r for r in found}
     lines = [
-        "| budget | arm | seeds | float | int8 | weights B | arena B | MACs |",
-        "|---|---|---|---|---|---|---|---|",
+        "| budget | arm | seeds | float | int8 | parameters | weights B | arena B | MACs |",
+        "|---" * 9 + "|",
     ]
     for setting, arm in dict.fromkeys((s, a) for s, a, _ in rows):
         seeds = [s for x, y, s in rows if (x, y) == (setting, arm)]
