@@ -69,7 +69,7 @@ def build_firmware(
 
     With `profile` or `trace` everything is compiled with TC_HOOKS (counts then include the hooks). The same inputs give
     the same bytes on every machine. Raises ToolchainError (see `toolchain` and `placement`), also TC-T109 when
-    `program_dir` holds no C file.
+    `program_dir` holds no C file, and TC-T111 when the board's stack is too small.
     """
     chain = target_toolchain(toolchain, board)
     sources = sorted(program_dir.glob("*.c"))
@@ -102,13 +102,7 @@ def build_firmware(
     binary = out_dir / "firmware.bin"
     binary.write_bytes(flash_image(target))
     depth = stack.bound(target, f"{binding.prefix}_invoke", out_dir)
-    if depth.bytes is not None and depth.bytes + STACK_RESERVE_BYTES > board.stack_bytes:
-        raise ToolchainError(
-            "TC-T111",
-            f"{binding.prefix}_invoke needs {depth.bytes} B of stack ({' -> '.join(depth.path)}) and the firmware "
-            f"{STACK_RESERVE_BYTES} B; board {board.id!r} has {board.stack_bytes} B",
-            fix="raise stack_bytes in the board file",
-        )
+    _require_stack(depth, binding, board)
     return Firmware(
         elf=target,
         bin=binary,
@@ -122,6 +116,16 @@ def build_firmware(
         firmware_sizes=firmware_sizes(target),
         stack=depth,
     )
+
+
+def _require_stack(depth: stack.StackBound, binding: Binding, board: Board) -> None:
+    if depth.bytes is not None and depth.bytes + STACK_RESERVE_BYTES > board.stack_bytes:
+        raise ToolchainError(
+            "TC-T111",
+            f"{binding.prefix}_invoke needs {depth.bytes} B of stack ({' -> '.join(depth.path)}) and the firmware "
+            f"{STACK_RESERVE_BYTES} B; board {board.id!r} has {board.stack_bytes} B",
+            fix="raise stack_bytes in the board file",
+        )
 
 
 def _identity(build_id: str, binding: Binding, board: Board) -> Identity:

@@ -80,6 +80,8 @@ class KernelVariant:
     in_place      indices of activation inputs whose row an output row may overwrite (same bytes per row)
     instructions  estimated Armv7E-M instructions of the whole layer, from counted kernels; for choosing only
     whole_input   True when one call needs all input rows and makes all output rows
+    row_alignment bytes to which every row it reads or writes must be aligned
+    needs_zero_row  rows of padding are a constant row of the input's zero point; otherwise they are NULL
     accumulator_bytes  set for kernels that take input rows as they come: n_rows counts input rows, `scratch` is memory
                   that lasts from the first call (zeroed before it) to the last, out_rows[0] is NULL before the last
     """
