@@ -13,16 +13,15 @@ from tinycompress.cli.output import print_table, say
 
 if TYPE_CHECKING:
     from tinycompress.config import Config
+    from tinycompress.pipeline.target import Target
     from tinycompress.report.model import Report
 
 
 @app.command()
-@opt.with_settings(demo=True)
+@opt.with_settings(demo=True, target=True)
 def deploy(
     config: Config,
-    emulate: opt.Emulate = False,
-    engine: opt.Engine = "unicorn",
-    port: opt.Port = None,
+    target: Target,
     inputs: opt.Inputs = None,
     outputs: opt.Outputs = None,
     run: opt.RunOption = None,
@@ -37,9 +36,6 @@ def deploy(
     if print_config:
         opt.show_config(config)
         return
-    from tinycompress.pipeline.target import Target
-
-    target = Target(emulate=emulate, engine=engine, port=port)
     with opt.open_pipeline(config, run, fresh) as pipeline:
         report = pipeline.deploy(target, inputs=inputs, outputs=outputs)
         folder = pipeline.run.path

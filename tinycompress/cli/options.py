@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 RunOption = Annotated[Path | None, typer.Option("--run", help="Run directory (default runs/<model>-<key>).")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over: ignore what an earlier run left.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Emulate = Annotated[bool, typer.Option("--emulate", help="Run the same firmware in the emulator.")]
-Engine = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        help="Emulator: unicorn runs the very ELF that is flashed, qemu a build for its own Cortex-M7 board.",
-        click_type=click.Choice(["unicorn", "qemu"]),
-    ),
-]
 Port = Annotated[str | None, typer.Option("--port", help="Serial port of the board (default: found by USB id).")]
 Inputs = Annotated[
     Path | None, typer.Option("--inputs", help="Inputs to run, FILE.npz with one array per model input.")
@@ -74,6 +65,21 @@ def _setting_flags(
     """The flags that are settings; each becomes one setting in `_OVERRIDES`."""
 
 
+def _target_flags(
+    emulate: Annotated[bool, typer.Option("--emulate", help="Run the same firmware in the emulator.")] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            help="Emulator: unicorn runs the very ELF that is flashed, qemu a build for its own Cortex-M7 board.",
+            click_type=click.Choice(["unicorn", "qemu"]),
+        ),
+    ] = "unicorn",
+    port: Port = None,
+) -> None:
+    """The flags that make a `Target`."""
+
+
 _OVERRIDES = {
     "board": "board",
     "weights": "model.weights",
@@ -95,23 +101,30 @@ def with_settings(
     flags: Callable[..., None] | None = None,
     settings: Mapping[str, str] | None = None,
     compress: bool = False,
+    target: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command all setting flags; it gets the resulting `config` as its first argument.
 
     `flags` declares more of them, which `settings` names as `_OVERRIDES` does. With `demo` the built-in recipe stands
-    in for a missing model; with `compress` the [compress] table is there even where the recipe leaves it out.
+    in for a missing model; with `compress` the [compress] table is there even where the recipe leaves it out; with
+    `target` the command has the flags that choose what runs the firmware, and gets them as `target`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         shared = [*_parameters(_setting_flags), *(_parameters(flags) if flags else ())]
-        own = [p for p in _parameters(command) if p.name != "config"]
+        chosen = _parameters(_target_flags) if target else []
+        own = [p for p in _parameters(command) if p.name not in ("config", "target")]
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
             values = {p.name: given.pop(p.name) for p in shared}
+            if target:
+                from tinycompress.pipeline.target import Target
+
+                given["target"] = Target(**{p.name: given.pop(p.name) for p in chosen})
             command(config=_config(values, {**_OVERRIDES, **(settings or {})}, demo=demo, compress=compress), **given)
 
-        every = [*shared, *own]
+        every = [*shared, *chosen, *own]
         wrapper.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in every}
         return wrapper
@@ -120,8 +133,8 @@ def with_settings(
 
 
 def _parameters(function: Callable[..., None]) -> list[inspect.Parameter]:
-    """Keyword parameters with their annotations evaluated (a `config` parameter's type is not needed)."""
-    namespace = {**vars(sys.modules[function.__module__]), "Config": object}
+    """Keyword parameters with their annotations evaluated (types of `config` and `target` are not needed)."""
+    namespace = {**vars(sys.modules[function.__module__]), "Config": object, "Target": object}
     found = []
     for parameter in inspect.signature(function).parameters.values():
         annotation = parameter.annotation
