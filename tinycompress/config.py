@@ -153,7 +153,9 @@ def load_config(
         first = error.errors()[0]
         key = next((k for k in (*flags, *variables) if _names(k, first["loc"])), ".".join(map(str, first["loc"])))
         where = "the command line" if key in flags else variables[key][0] if key in variables else str(recipe)
-        raise ConfigError("TC-C103", f"{key} = {first['input']!r}: {first['msg']}", where=where) from None
+        raise ConfigError(
+            "TC-C103", f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}", where=where
+        ) from None
 
 
 def _names(dotted: str, location: tuple[int | str, ...]) -> bool:

@@ -77,6 +77,22 @@ def test_a_pt2_file_is_refused_without_reading_it(inside: Callable[..., Outcome]
     assert "--trust-model" in err
 
 
+def test_an_emulator_without_the_board_is_said_before_the_build(inside: Callable[..., Outcome], model: Path) -> None:
+    status, _, err = inside("deploy", model, "--emulate", "--board", "mps2-an500")
+    assert status == 6
+    assert "error[TC-D331]" in err
+    assert "--engine qemu" in err
+    assert "build " not in err
+
+
+@pytest.mark.parametrize("text", ['{"schema": 2}', "[]", "{", '{"schema": 1, "model": {}}'])
+def test_what_is_not_a_report(text: str, inside: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(text)
+    status, out, err = inside("report", "report.json")
+    assert (status, out) == (2, "")
+    assert "error[TC-C110]: not a schema 1 report" in err
+
+
 def test_without_a_board_deploy_names_the_flag(inside: Callable[..., Outcome], model: Path) -> None:
     for name in ("deploy", "measure", "profile", "flash"):
         status, out, err = inside(name, model)

@@ -33,9 +33,16 @@ class Target:
         return self.engine if self.emulate else "board"
 
     def require(self, wanted: Board) -> None:
-        """Raise DeviceError TC-D190 now rather than after a long build when there is no board to run on."""
+        """Raise now rather than after a long build when there is nothing to run on.
+
+        DeviceError TC-D190 without a board, TC-D331 when the emulator has no model of it.
+        """
         if not self.emulate:
             self._find_port(wanted)
+        elif self.engine != (engine := self.firmware_board(wanted).emulator.engine):
+            raise DeviceError(
+                "TC-D331", f"{self.engine} has no model of board {wanted.id!r}", fix=f"add --engine {engine}"
+            )
 
     def _find_port(self, wanted: Board) -> str:
         from tinycompress.device import flash

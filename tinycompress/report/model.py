@@ -212,6 +212,9 @@ def from_json(text: str, where: str = "report.json") -> Report:
 
     try:
         document: Any = json.loads(text)
+        found = document.get("schema") if isinstance(document, dict) else None
+        if found != SCHEMA:
+            raise CodecError("it names no schema" if found is None else f"its schema is {found!r}")
         report: Report = decode(Report, document)
     except (json.JSONDecodeError, CodecError) as error:
         raise ConfigError("TC-C110", f"not a schema {SCHEMA} report: {error}", where=where) from None
