@@ -134,8 +134,8 @@ def page() -> str:
         "Made by `python -m tests.bench.gpu24 report` from docs/results/gpu24/. Accuracy is that of the int8 network,",
         "run by the integer reference on the test split. `dense` is the control: trained on like the others, without a",
         "mask. `magnitude` is the mask alone, nothing else recomputed; `exact-obs` uses no labels and no gradient, and",
-        "recomputes batch-norm statistics. `reordered` searched a channel permutation first. Standard deviations are over",
-        "seeds; with one seed there is none.", "",
+        "recomputes batch-norm statistics. `reordered` searched a channel permutation first. Standard deviations are",
+        "over seeds; with one seed there is none.", "",
     ]  # fmt: skip
     for name, experiment in EXPERIMENTS.items():
         documents = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob(f"{name}-*.json"))]

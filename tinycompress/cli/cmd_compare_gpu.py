@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,8 +43,6 @@ def compare_gpu(
     batches, dtypes, recipes = parse_batches(batch), _chosen(dtype, "dtype"), _chosen(ways, "prune")
     with opt.open_pipeline(config, run, fresh) as pipeline:
         graph, settings = _inputs(pipeline, epochs)
-        from dataclasses import replace
-
         wanted = replace(settings, batches=batches, dtypes=dtypes, recipes=recipes)  # type: ignore[arg-type]
         found: Comparison = compare(graph, wanted, pipeline.progress)
     if json:
