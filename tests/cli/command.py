@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).parents[2]
+Outcome = tuple[int, str, str]
+"""Exit status, stdout and stderr of a command that ran inside the test's own process."""
 
 
 def environment(**settings: str) -> dict[str, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.command import onnx_network, tinycompress
+from tests.cli.command import Outcome, onnx_network, tinycompress
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +50,24 @@ def printed(run: Path) -> dict[str, Any]:
     """The JSON document which that deployment printed."""
     document: dict[str, Any] = json.loads((run.parent / "stdout.json").read_text())
     return document
+
+
+@pytest.fixture
+def inside(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """`inside(*arguments)` runs a command in this process and an empty folder: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    for name in [n for n in os.environ if n.startswith("TINYCOMPRESS_") and n != "TINYCOMPRESS_CACHE"]:
+        monkeypatch.delenv(name)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # typer imports names that click calls old
+        from tinycompress.cli.app import run as run_command
+
+    def invoke(*arguments: str | Path) -> Outcome:
+        status = run_command([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return invoke

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.cli.command import command, environment, fails, onnx_network, tinycompress, unsupported_network
-
-Outcome = tuple[int, str, str]
-
-
-@pytest.fixture
-def inside(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Outcome]:
-    """`inside(*arguments)` runs a command in this process and an empty folder: (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    for name in [n for n in os.environ if n.startswith("TINYCOMPRESS_") and n != "TINYCOMPRESS_CACHE"]:
-        monkeypatch.delenv(name)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # typer imports names that click calls old
-        from tinycompress.cli.app import run as run_command
-
-    def invoke(*arguments: str | Path) -> Outcome:
-        status = run_command([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return invoke
-
+from tests.cli.command import Outcome, command, environment, fails, onnx_network, tinycompress, unsupported_network
 
 RANDOM = ("--calibration", "random")
 

@@ -1,0 +1,71 @@
+"""The exit codes that need more than bad input: internal bugs, differing bytes, missed quality, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.command import Outcome
+from tinycompress.device import Session
+from tinycompress.pipeline import Pipeline
+
+
+def test_a_bug_is_1_and_says_so(inside: Callable[..., Outcome], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_pipeline: Pipeline) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(Pipeline, "analyze", broken)
+    status, out, err = inside("analyze", model)
+    assert (status, out) == (1, "")
+    assert "RuntimeError: unforeseen" in err
+    assert "this is a bug of tinycompress" in err
+
+
+def test_differing_bytes_are_7_and_the_report_is_written(
+    inside: Callable[..., Outcome], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Session.read_outputs
+
+    def spoiled(session: Session) -> list[bytes]:
+        first, *others = read(session)
+        return [bytes([first[0] ^ 1, *first[1:]]), *others]
+
+    monkeypatch.setattr(Session, "read_outputs", spoiled)
+    status, out, err = inside("deploy", model, "--emulate", "--samples", "2", "--run", "run")
+    assert (status, out) == (7, "")
+    assert "error[TC-V101]: 2 bytes differ" in err
+    assert "at byte 0 of sample 0" in err
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["validation"]["mismatching_bytes"] == 2
+    assert report["validation"]["first_divergence"]["sample"] == 0
+
+
+def test_missed_accuracy_is_8(inside: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 8, 8, 1)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(60) % 2)
+    (tmp_path / "tinycompress.toml").write_text(
+        f'[model]\nsource = "{model}"\n[data]\nsource = "data.npz"\n[budget]\nmin_accuracy = 0.99\n'
+        "[deploy]\nsamples = 2\n"
+    )
+    status, out, err = inside("deploy", "--emulate", "--run", "run")
+    assert (status, out) == (8, "")
+    assert "error[TC-Q101]" in err
+    assert "the floor is 0.9900" in err
+    accuracy = json.loads((tmp_path / "run" / "report.json").read_text())["accuracy"]
+    assert accuracy["metric"] == "accuracy"
+    assert accuracy["float"] is None
+
+
+def test_an_interrupt_is_130(inside: Callable[..., Outcome], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_pipeline: Pipeline) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "analyze", interrupted)
+    status, out, err = inside("analyze", model)
+    assert (status, out) == (130, "")
+    assert "interrupted" in err
