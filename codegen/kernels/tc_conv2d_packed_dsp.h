@@ -35,7 +35,7 @@ typedef struct {
 } tc_conv2d_packed_s8_dsp_params;
 
 #define TC_STRIP_PIXELS 32
-#define TC_STRIP_BYTES 8192
+#define TC_STRIP_BYTES 4096
 
 /* Pixels of a strip for `groups` groups of 4 values: even, at least 2, within both limits above where that is more. */
 TC_INLINE int32_t tc_strip_pixels(int32_t groups)

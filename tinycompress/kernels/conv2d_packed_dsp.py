@@ -23,7 +23,7 @@ from tinycompress.kernels.packing import folded_bias, has_plain_weights
 from tinycompress.kernels.requantize_dsp import FORM_RELU, Requantization, form_instructions, ties_form
 
 STRIP_PIXELS = 32
-STRIP_BYTES = 8192
+STRIP_BYTES = 4096
 
 
 def strip_pixels(groups: int) -> int:

@@ -1,0 +1,109 @@
+"""Whole networks on the emulated target: every tensor equals the reference, both emulators count the same.
+
+Counts are stored and may move by 2 %: a change of kernels, planner or compiler that moves one shows up here
+(`--update-golden` rewrites them when that was meant).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tinycompress as tc
+from tinycompress.ir import store
+from tinycompress.zoo import ZOO
+
+pytestmark = pytest.mark.slow
+
+COUNTS = Path(__file__).parent / "counts.json"
+TOLERANCE = 0.02
+MLPERF_TINY = {
+    "ic": "pretrainedResnet_quant.tflite",
+    "kws": "kws_ref_model.tflite",
+    "vww": "vww_96_int8.tflite",
+    "ad": "ad01_int8.tflite",
+}
+DEPLOYABLE = [name for name, network in ZOO.items() if network.is_deployable]
+
+
+def needs(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+
+
+def deployed(source: str | Path, folder: Path, engine: str, toolchain: str, **settings: object) -> tc.Report:
+    report = tc.deploy(
+        source,
+        emulate=True,
+        engine=engine,
+        run=folder / f"{engine}-{toolchain}",
+        settings={"deploy.samples": 2, "build.toolchain": toolchain, **settings},
+    )
+    assert report.validation.mismatching_bytes == 0
+    assert report.validation.tensors == sum(1 for layer in report.layers)
+    assert report.counted is not None
+    return report
+
+
+def compare_with_stored(name: str, instructions: int, request: pytest.FixtureRequest) -> None:
+    stored = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
+    if request.config.getoption("--update-golden"):
+        stored[name] = instructions
+        COUNTS.write_text(json.dumps(dict(sorted(stored.items())), indent=1) + "\n")
+        return
+    assert name in stored, f"no stored count for {name}: it was {instructions}"
+    assert abs(instructions - stored[name]) <= TOLERANCE * stored[name], (
+        f"{name}: {instructions} against {stored[name]}"
+    )
+
+
+@pytest.mark.parametrize("name", MLPERF_TINY)
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+def test_mlperf_tiny_in_both_emulators(
+    name: str, toolchain: str, data_dir: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    needs("qemu-system-arm")
+    if toolchain == "gcc":
+        needs("arm-none-eabi-gcc")
+    model = data_dir / "models" / "mlperf_tiny" / MLPERF_TINY[name]
+    unicorn = deployed(model, tmp_path, "unicorn", toolchain)
+    qemu = deployed(model, tmp_path, "qemu", toolchain)
+    assert unicorn.counted == qemu.counted
+    assert unicorn.counted is not None
+    compare_with_stored(f"{name}-{toolchain}", unicorn.counted.instructions, request)
+
+
+@pytest.mark.parametrize("name", DEPLOYABLE)
+def test_zoo_in_both_emulators(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    needs("qemu-system-arm")
+    graph = store.save(calibrated(name), tmp_path / "graph")
+    unicorn = deployed(graph, tmp_path, "unicorn", "zig")
+    qemu = deployed(graph, tmp_path, "qemu", "zig")
+    assert unicorn.counted == qemu.counted
+    assert unicorn.counted is not None
+    compare_with_stored(f"zoo-{name}", unicorn.counted.instructions, request)
+
+
+def calibrated(name: str) -> tc.QuantGraph:
+    """A zoo network with seeded weights, calibrated on seeded noise."""
+    torch.manual_seed(0)
+    graph = tc.load(ZOO[name].build())
+    (entry,) = graph.input_names
+    noise = np.random.default_rng(0).standard_normal((8, *graph.tensors[entry].shape)).astype(np.float32)
+    return tc.quantize(graph, noise)
+
+
+@pytest.mark.parametrize("name", ["ic", "kws", "vww"])
+def test_streamed_networks_are_exact_and_small(
+    name: str, data_dir: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    model = data_dir / "models" / "mlperf_tiny" / MLPERF_TINY[name]
+    report = deployed(model, tmp_path, "unicorn", "zig", **{"plan.schedule": "streamed"})
+    assert report.ram.total_bytes <= {"ic": 13_000, "kws": 4_500, "vww": 28_500}[name]
+    assert report.counted is not None
+    compare_with_stored(f"{name}-streamed", report.counted.instructions, request)
