@@ -138,8 +138,7 @@ static inline void tc_conv2d_s8(const tc_conv2d_s8_params *p, const int8_t *cons
             tc_conv2d_s8_span span;
             span.start = x * p->stride_width - p->pad_left;
             span.first = tc_first_tap(span.start, p->dilation_width, p->kernel_width);
-            span.last = tc_max(span.first,
-                               tc_last_tap(span.start, p->dilation_width, p->kernel_width, p->input_width));
+            span.last = tc_max(span.first, tc_last_tap(span.start, p->dilation_width, p->kernel_width, p->input_width));
             tc_conv2d_s8_pixel(p, in_rows + r * p->stride_height, &span, out_rows[r] + x * p->output_channels);
         }
     }

@@ -40,10 +40,10 @@ static inline const int8_t *tc_broadcast_b(const tc_broadcast *s, const int8_t *
 
 typedef struct {
     tc_broadcast shape;
-    int32_t a_zero_point;      /* -128..127 */
-    int32_t a_multiplier;      /* Q31: the operand's scale over twice the larger of the two scales */
-    int32_t a_shift;           /* -31..0 */
-    int32_t b_zero_point;      /* as for a */
+    int32_t a_zero_point; /* -128..127 */
+    int32_t a_multiplier; /* Q31: the operand's scale over twice the larger of the two scales */
+    int32_t a_shift;      /* -31..0 */
+    int32_t b_zero_point; /* as for a */
     int32_t b_multiplier;
     int32_t b_shift;
     int32_t output_zero_point; /* -128..127 */
@@ -212,9 +212,8 @@ static inline void tc_prelu_s8(const tc_prelu_s8_params *p, const int8_t *const 
             for (int32_t c = 0; c < s->channels; ++c) {
                 const int32_t value = *in++ - p->input_zero_point;
                 const int32_t slope = alpha[c * s->b_channel_step] - p->alpha_zero_point;
-                const int32_t y = value >= 0
-                                      ? tc_requantize(value, p->output_multiplier, p->output_shift)
-                                      : tc_requantize(value * slope, p->product_multiplier, p->product_shift);
+                const int32_t y = value >= 0 ? tc_requantize(value, p->output_multiplier, p->output_shift)
+                                             : tc_requantize(value * slope, p->product_multiplier, p->product_shift);
                 *out++ = (int8_t)tc_clamp(tc_add_wrap(y, p->output_zero_point), INT8_MIN, INT8_MAX);
             }
             alpha += s->b_width_step;
@@ -223,20 +222,20 @@ static inline void tc_prelu_s8(const tc_prelu_s8_params *p, const int8_t *const 
 }
 
 /* As the kernels above, for a constant of several rows: all rows of the operands and of the output in one call. */
-static inline void tc_add_s8_whole(const tc_add_s8_params *p, const int8_t *const *in_rows,
-                                   int8_t *const *out_rows, int32_t n_rows, void *scratch)
+static inline void tc_add_s8_whole(const tc_add_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                                   int32_t n_rows, void *scratch)
 {
     tc_add_s8(p, in_rows, out_rows, n_rows, scratch);
 }
 
-static inline void tc_sub_s8_whole(const tc_sub_s8_params *p, const int8_t *const *in_rows,
-                                   int8_t *const *out_rows, int32_t n_rows, void *scratch)
+static inline void tc_sub_s8_whole(const tc_sub_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                                   int32_t n_rows, void *scratch)
 {
     tc_sub_s8(p, in_rows, out_rows, n_rows, scratch);
 }
 
-static inline void tc_mul_s8_whole(const tc_mul_s8_params *p, const int8_t *const *in_rows,
-                                   int8_t *const *out_rows, int32_t n_rows, void *scratch)
+static inline void tc_mul_s8_whole(const tc_mul_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                                   int32_t n_rows, void *scratch)
 {
     tc_mul_s8(p, in_rows, out_rows, n_rows, scratch);
 }
@@ -253,8 +252,8 @@ static inline void tc_minimum_s8_whole(const tc_minimum_s8_params *p, const int8
     tc_minimum_s8(p, in_rows, out_rows, n_rows, scratch);
 }
 
-static inline void tc_prelu_s8_whole(const tc_prelu_s8_params *p, const int8_t *const *in_rows,
-                                     int8_t *const *out_rows, int32_t n_rows, void *scratch)
+static inline void tc_prelu_s8_whole(const tc_prelu_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                                     int32_t n_rows, void *scratch)
 {
     tc_prelu_s8(p, in_rows, out_rows, n_rows, scratch);
 }

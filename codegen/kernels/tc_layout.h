@@ -122,8 +122,8 @@ static inline void tc_pad_row(const tc_pad_params *p, const int8_t *in, int8_t *
 
 /* in_rows: n_rows rows [input_width][input_inner], NULL for a row of padding; out_rows: n_rows rows
  * [output_width][output_inner]; scratch unused. */
-static inline void tc_pad(const tc_pad_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
-                          int32_t n_rows, void *scratch)
+static inline void tc_pad(const tc_pad_params *p, const int8_t *const *in_rows, int8_t *const *out_rows, int32_t n_rows,
+                          void *scratch)
 {
     (void)scratch;
     for (int32_t r = 0; r < n_rows; ++r) {

@@ -27,8 +27,8 @@ static inline int32_t tc_mean_s8_sum(const tc_mean_s8_params *p, const int8_t *c
     int32_t sum = 0;
     for (int32_t i = 0; i < p->reduced[0]; ++i) {
         for (int32_t j = 0; j < p->reduced[1]; ++j) {
-            const int8_t *x = rows[i * p->reduced_rows] + column + i * p->reduced_elements[0] +
-                              j * p->reduced_elements[1];
+            const int8_t *x =
+                rows[i * p->reduced_rows] + column + i * p->reduced_elements[0] + j * p->reduced_elements[1];
             for (int32_t k = 0; k < p->reduced[2]; ++k) {
                 sum += x[k * p->reduced_elements[2]];
             }
@@ -46,8 +46,7 @@ static inline void tc_mean_s8(const tc_mean_s8_params *p, const int8_t *const *i
         int8_t *out = out_rows[r];
         for (int32_t i = 0; i < p->kept[1]; ++i) {
             for (int32_t j = 0; j < p->kept[2]; ++j) {
-                const int8_t *const *rows =
-                    in_rows + r * p->kept_rows[0] + i * p->kept_rows[1] + j * p->kept_rows[2];
+                const int8_t *const *rows = in_rows + r * p->kept_rows[0] + i * p->kept_rows[1] + j * p->kept_rows[2];
                 const int32_t column = r * p->kept_elements[0] + i * p->kept_elements[1] + j * p->kept_elements[2];
                 *out++ = tc_requantize_s8(tc_mean_s8_sum(p, rows, column) - p->input_sum, p->output_multiplier,
                                           p->output_shift, p->output_zero_point, INT8_MIN, INT8_MAX);

@@ -14,7 +14,8 @@ static inline float tc_normalize(float x, float scale, float mean, float std)
     return centred / std;
 }
 
-/* clamp(round(x / scale) + zero_point), halves away from zero; NaN gives the low end. Within low..high: int8 or int16. */
+/* clamp(round(x / scale) + zero_point), halves away from zero; NaN gives the low end. Within low..high: int8 or int16.
+ */
 static inline int32_t tc_quantize(float x, float scale, int32_t zero_point, int32_t low, int32_t high)
 {
     const float limit = 131072.0f;

@@ -22,8 +22,8 @@ typedef struct {
 } tc_rescale_params;
 
 /* in_rows, out_rows: n_rows rows [E], may be the same when both element types have one size; scratch unused. */
-static inline void tc_rescale(const tc_rescale_params *p, const int8_t *const *in_rows,
-                                      int8_t *const *out_rows, int32_t n_rows, void *scratch)
+static inline void tc_rescale(const tc_rescale_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                              int32_t n_rows, void *scratch)
 {
     (void)scratch;
     for (int32_t r = 0; r < n_rows; ++r) {

@@ -16,8 +16,8 @@ typedef struct {
     int32_t input_sum;         /* input zero point times count; used by the mean only */
     int32_t output_multiplier; /* Q31: input scale over output scale and count; used by the mean only */
     int32_t output_shift;
-    int32_t activation_min;    /* -128..127 */
-    int32_t activation_max;    /* activation_min..127 */
+    int32_t activation_min; /* -128..127 */
+    int32_t activation_max; /* activation_min..127 */
 } tc_running_average_pool_s8_params;
 
 typedef tc_running_average_pool_s8_params tc_running_mean_s8_params;

@@ -10,25 +10,25 @@
 #include "tc_math.h"
 
 typedef struct {
-    int32_t inputs;               /* I >= 1 */
-    int32_t units;                /* U >= 1 */
-    int32_t rank;                 /* R >= 1 */
-    int32_t memory;               /* M >= 1 */
-    int32_t state_bytes;          /* of one element: 1 (int8) or 2 (int16) */
-    int32_t state_zero_point;     /* in the state type's range, 0 for int16 */
-    int32_t state_min;            /* range of the state's type */
+    int32_t inputs;           /* I >= 1 */
+    int32_t units;            /* U >= 1 */
+    int32_t rank;             /* R >= 1 */
+    int32_t memory;           /* M >= 1 */
+    int32_t state_bytes;      /* of one element: 1 (int8) or 2 (int16) */
+    int32_t state_zero_point; /* in the state type's range, 0 for int16 */
+    int32_t state_min;        /* range of the state's type */
     int32_t state_max;
-    int32_t feature_multiplier;   /* Q31: input scale times feature scale over state scale */
-    int32_t feature_shift;        /* -31..30 */
-    int32_t output_multiplier;    /* Q31: state scale times time scale over output scale */
-    int32_t output_shift;         /* -31..30 */
-    int32_t output_zero_point;    /* -128..127 */
-    int32_t activation_min;       /* -128..127 */
-    int32_t activation_max;       /* activation_min..127 */
+    int32_t feature_multiplier;    /* Q31: input scale times feature scale over state scale */
+    int32_t feature_shift;         /* -31..30 */
+    int32_t output_multiplier;     /* Q31: state scale times time scale over output scale */
+    int32_t output_shift;          /* -31..30 */
+    int32_t output_zero_point;     /* -128..127 */
+    int32_t activation_min;        /* -128..127 */
+    int32_t activation_max;        /* activation_min..127 */
     const int8_t *feature_weights; /* [F][I] */
-    const int32_t *feature_bias;  /* [F] minus the input's zero point times the filter's sum of weights */
-    const void *time_weights;     /* [F][M], elements as the state's */
-    const int32_t *bias;          /* [U] */
+    const int32_t *feature_bias;   /* [F] minus the input's zero point times the filter's sum of weights */
+    const void *time_weights;      /* [F][M], elements as the state's */
+    const int32_t *bias;           /* [U] */
 } tc_svdf_s8_params;
 
 /* Filter f: shifts `from` by one into `to` (they may be the same), appends the projection of x, and returns the
@@ -44,8 +44,8 @@ static inline int32_t tc_svdf_s8_filter(const tc_svdf_s8_params *p, int32_t f, c
     int32_t acc = 0;
     for (int32_t m = 0; m < p->memory; ++m) {
         tc_store(to, p->state_bytes, m, m + 1 == p->memory ? newest : tc_load(from, p->state_bytes, m + 1));
-        acc = tc_add_wrap(acc, (tc_load(to, p->state_bytes, m) - p->state_zero_point) *
-                                   tc_load(weights, p->state_bytes, m));
+        acc = tc_add_wrap(acc,
+                          (tc_load(to, p->state_bytes, m) - p->state_zero_point) * tc_load(weights, p->state_bytes, m));
     }
     return acc;
 }

@@ -63,8 +63,8 @@ static inline void tc_transpose_conv2d_s8(const tc_transpose_conv2d_s8_params *p
         for (int32_t x = 0; x < p->output_width; ++x) {
             for (int32_t o = 0; o < p->output_channels; ++o) {
                 const int32_t q = o * p->requant_step;
-                const int32_t sum = tc_transpose_conv2d_s8_sum(p, in_rows, p->weights + o * taps, r + p->pad_top,
-                                                               x + p->pad_left);
+                const int32_t sum =
+                    tc_transpose_conv2d_s8_sum(p, in_rows, p->weights + o * taps, r + p->pad_top, x + p->pad_left);
                 *out++ = tc_requantize_s8(p->bias[o] + sum, p->multiplier[q], p->shift[q], p->output_zero_point,
                                           p->activation_min, p->activation_max);
             }

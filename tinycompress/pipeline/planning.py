@@ -11,7 +11,6 @@ from tinycompress.ir.graph import QuantGraph
 from tinycompress.plan import Plan, plan
 from tinycompress.plan.planner import Schedule
 
-
 FLASH_FOR_CODE_BYTES = 96 * 1024
 """What a plan leaves of the board's flash to code when no budget says more: library, application, start-up."""
 
@@ -26,9 +25,9 @@ def plan_for(
 ) -> Plan:
     """The checked plan of `graph` on `board`, within the budgets where they are given.
 
-    The stack's share of RAM and FLASH_FOR_CODE_BYTES of flash stay free. ``streamed`` without a RAM budget takes the smallest arena, with one the
-    fastest plan inside it; ``auto`` streams only what does not fit otherwise. BudgetError TC-B101 (RAM) or TC-B102
-    (flash) when it does not fit.
+    The stack's share of RAM and FLASH_FOR_CODE_BYTES of flash stay free. ``streamed`` without a RAM budget takes the
+    smallest arena, with one the fastest plan inside it; ``auto`` streams only what does not fit otherwise. BudgetError
+    TC-B101 (RAM) or TC-B102 (flash) when it does not fit.
     """
     board_ram = board.ram_bytes - board.stack_bytes
     ram = board_ram if ram_bytes is None else ram_bytes
