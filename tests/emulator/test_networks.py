@@ -107,3 +107,42 @@ def test_streamed_networks_are_exact_and_small(
     assert report.ram.total_bytes <= {"ic": 13_000, "kws": 4_500, "vww": 28_500}[name]
     assert report.counted is not None
     compare_with_stored(f"{name}-streamed", report.counted.instructions, request)
+
+
+def test_multiply_accumulate_pairs_are_in_the_machine_code(data_dir: Path, tmp_path: Path) -> None:
+    """SMLAD stands in the code that convolution, depthwise convolution and fully connected layers run."""
+    found: dict[str, set[str]] = {}
+    for name in ("kws", "ad"):
+        settings = {"deploy.samples": 1}
+        tc.deploy(
+            data_dir / "models" / "mlperf_tiny" / MLPERF_TINY[name],
+            emulate=True,
+            run=tmp_path / name,
+            settings=settings,
+        )
+        found[name] = functions_with("smlad", tmp_path / name / "firmware" / "out" / "firmware.elf")
+    assert any("gemm" in f or "conv" in f for f in found["kws"]), found["kws"]
+    assert any("depthwise" in f for f in found["kws"]), found["kws"]
+    assert any(f.startswith("tc_fc") for f in found["ad"]), found["ad"]
+
+
+def functions_with(mnemonic: str, elf: Path) -> set[str]:
+    """Names of the functions of an ELF whose code has an instruction that begins with `mnemonic`."""
+    import capstone
+    from elftools.elf.elffile import ELFFile
+
+    machine = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS)
+    machine.skipdata = True
+    with elf.open("rb") as file:
+        image = ELFFile(file)
+        table = image.get_section_by_name(".symtab")
+        functions = sorted(
+            (s["st_value"] & ~1, s.name) for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"
+        )
+        names: set[str] = set()
+        for section in image.iter_sections():
+            if section["sh_flags"] & 0x4 and section["sh_size"]:
+                for instruction in machine.disasm(section.data(), section["sh_addr"]):
+                    if instruction.mnemonic.startswith(mnemonic):
+                        names.add(max((f for f in functions if f[0] <= instruction.address), default=(0, "?"))[1])
+    return names
