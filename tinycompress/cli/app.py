@@ -6,8 +6,11 @@ import importlib
 import io
 import os
 import pkgutil
+import signal
 import sys
+import threading
 import traceback
+import types
 from typing import Annotated
 
 import click
@@ -51,11 +54,29 @@ def _load_commands() -> None:
         importlib.import_module(f"tinycompress.cli.{name}")
 
 
+_presses: list[int] = []
+
+
+def _press(number: int, frame: types.FrameType | None) -> None:
+    """Ctrl-C: remembered, because a library that is being imported may swallow the exception."""
+    _presses.append(number)
+    signal.default_int_handler(number, frame)
+
+
+def check_interrupt() -> None:
+    """Raise the KeyboardInterrupt that somebody swallowed, if there was one; called whenever progress is shown."""
+    if _presses:
+        raise KeyboardInterrupt
+
+
 def run(arguments: list[str]) -> int:
     """Run one command; the process exit code. Diagnostics go to stderr, never a traceback for a foreseen error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a model's names may hold what the terminal cannot show
+    _presses.clear()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _press)
     _load_commands()
     command = typer.main.get_command(app)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from tinycompress.cli.app import printable, wants_colour
+from tinycompress.cli.app import check_interrupt, printable, wants_colour
 
 
 def print_json(value: Any) -> None:
@@ -47,6 +47,7 @@ class ProgressLine:
         self.last = ("", 0.0)
 
     def __call__(self, stage: str, text: str, fraction: float | None = None) -> None:
+        check_interrupt()
         percent = "" if fraction is None else f" {fraction:4.0%}"
         line = f"{stage:<10}{percent} {printable(text)}"
         if self.in_place:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tinycompress.boards import Board
-from tinycompress.build import Firmware
 from tinycompress.config import BudgetSection
 from tinycompress.cost.macs import graph_shapes, macs, op_macs
 from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.plan import Plan, plan
 from tinycompress.plan.planner import Schedule
+
+if TYPE_CHECKING:
+    from tinycompress.build import Firmware
 
 FLASH_FOR_CODE_BYTES = 96 * 1024
 """What a plan leaves of the board's flash to code when no budget says more: library, application, start-up."""
