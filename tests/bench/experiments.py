@@ -42,7 +42,7 @@ from tinycompress.zoo.blocks import GlobalPool, conv_bn
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 KB = 1024
 CIFAR_TRAIN, CIFAR_VAL = 20_000, 2_000
-CIFAR_BUDGETS = {"16/16": (16, 16), "50/32": (50, 32)}
+CIFAR_BUDGETS = {"16/16": (16, 16), "50/32": (50, 32), "96/48": (96, 48)}
 
 
 class SliceOver(Exception):
@@ -130,7 +130,7 @@ def shape_of(row: str, seed: int, folder: Path) -> Graph:
 
 
 def cifar_rows() -> Iterator[Row]:
-    """ResNet-8 pruned to two budgets by five arms; 15 epochs each, Scratch-B up to 30."""
+    """ResNet-8 pruned to three budgets by five arms; 15 epochs each, Scratch-B up to 30."""
     train = {"epochs": 15, "batch": 128, "lr": 0.1}
     common = {"threads": 1, "augment": {"flip": True, "shift": 4}}
     for seed in (0, 1):
