@@ -8,7 +8,6 @@ partial sums are exactly representable.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,46 +16,23 @@ from tinycompress.errors import UnsupportedOpError
 from tinycompress.execute import movement
 from tinycompress.execute import windows as win
 from tinycompress.execute.batching import Result, align, run_graph
-from tinycompress.execute.fixed_functions import (
-    divide_by_power,
-    exp_on_negative_values,
-    log_of_at_least_one,
-    multiply,
-    reciprocal,
+from tinycompress.execute.reference_recurrent import svdf
+from tinycompress.execute.reference_softmax import log_softmax, softmax
+from tinycompress.execute.reference_steps import (
+    Context,
+    Function,
+    by_value,
+    centred,
+    finish,
+    in_slices,
+    require_int8,
+    rescaled,
 )
 from tinycompress.ir import ops as o
 from tinycompress.ir import quant_params as qp
-from tinycompress.ir.fixedpoint import (
-    activation_range,
-    convolution_multipliers,
-    integer_range,
-    requantize,
-)
-from tinycompress.ir.graph import QuantGraph, Rounding
-from tinycompress.ir.tensor import Array, DType, Tensor
-
-ACCUMULATION_BITS = 12
-"""Softmax sums its exponentials in Q12.19."""
-
-SLICE_ELEMENTS = 65536
-"""Elements that are requantized at once: few enough for the 64-bit intermediates to stay in cache."""
-
-LOG_SOFTMAX_OUTPUT_BITS = 4
-"""LogSoftmax's output has 4 integer bits: scale 1/16."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What an operator's function may look at besides its arrays: the graph's tensors and the rounding."""
-
-    tensors: Mapping[str, Tensor]
-    rounding: Rounding
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.tensors[name]
-
-
-Function = Callable[[Any, list[Array], Context], list[Array]]
+from tinycompress.ir.fixedpoint import activation_range, convolution_multipliers, integer_range, requantize
+from tinycompress.ir.graph import QuantGraph
+from tinycompress.ir.tensor import Array
 
 
 def run(
@@ -86,54 +62,6 @@ def execute(op: o.Op, inputs: Sequence[Array], context: Context) -> list[Array]:
     return function(op, list(inputs), context)
 
 
-# Shared steps
-
-
-def _centred(array: Array, tensor: Tensor, dtype: Any = np.int32) -> Array:
-    centred: Array = array.astype(dtype) - dtype(tensor.quantization.tensor_zero_point)
-    return centred
-
-
-def _finish(values: Array, y: Tensor, activation: o.Activation = o.NO_ACTIVATION) -> Array:
-    """Adds the output's zero point to requantized values and clamps to the fused activation's range."""
-    low, high = activation_range(activation, y)
-    clamped: Array = np.clip(values + y.quantization.tensor_zero_point, low, high).astype(y.dtype.numpy)
-    return clamped
-
-
-def _rescaled(array: Array, x: Tensor, y: Tensor, rounding: Rounding) -> Array:
-    if x.dtype is y.dtype and qp.same_quantization(x, y):
-        return array
-    multiplier, shift = qp.rescale_multiplier(x, y, rounding)
-
-    def rescale(values: Array) -> Array:
-        return _finish(requantize(_centred(values, x, np.int64), multiplier, shift, rounding), y)
-
-    return _by_value(rescale, array) if x.dtype is DType.INT8 else rescale(array)
-
-
-def _by_value(function: Callable[[Array], Array], x: Array) -> Array:
-    """`function` of every element of an int8 array, computed once for each of the 256 values."""
-    return function(np.arange(256, dtype=np.uint8).view(np.int8))[x.view(np.uint8)]
-
-
-def _in_slices(function: Callable[[Array], Array], x: Array, dtype: Any) -> Array:
-    """`function` over slices of `x` along its flattened leading axes that stay in cache; the last axis stays whole."""
-    out = np.empty(x.shape, dtype=dtype)
-    flat, flat_out = x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
-    step = max(1, SLICE_ELEMENTS // max(1, x.shape[-1]))
-    for first in range(0, flat.shape[0], step):
-        flat_out[first : first + step] = function(flat[first : first + step])
-    return out
-
-
-def _require_int8(op: o.Op, names: tuple[str, ...], context: Context) -> None:
-    for name in names:
-        if context[name].dtype is not DType.INT8:
-            found = context[name].dtype.value
-            raise UnsupportedOpError("TC-M402", f"{op.kind} runs on int8, but {name!r} is {found}", where=op.name)
-
-
 def _weights(op: Any, context: Context, per_output: tuple[int, ...]) -> Array:
     """Centred weights in the narrowest float dtype in which every partial sum with |x − zp| ≤ 255 is exact.
 
@@ -158,47 +86,47 @@ def _output(
     def requantized(part: Array) -> Array:
         # A bias near its limits may push the 32-bit accumulator over: it wraps, as it does in C.
         accumulators = (part.astype(np.int64) + bias).astype(np.int32)
-        return _finish(requantize(accumulators, multiplier, shift, context.rounding), y, op.activation)
+        return finish(requantize(accumulators, multiplier, shift, context.rounding), y, op.activation)
 
-    return [_in_slices(requantized, sums, y.dtype.numpy)]
+    return [in_slices(requantized, sums, y.dtype.numpy)]
 
 
 # Convolutions and fully connected
 
 
 def _conv2d(op: o.Conv2D, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_int8(op, (op.inputs[0], *op.outputs), context)
     x, weights = context[op.inputs[0]], _weights(op, context, (1, 2, 3))
     sums = win.convolve(
-        _centred(inputs[0], x, weights.dtype.type), weights, op.stride, op.dilation, op.padding, op.groups
+        centred(inputs[0], x, weights.dtype.type), weights, op.stride, op.dilation, op.padding, op.groups
     )
     multipliers = convolution_multipliers(x, context[op.weights], context[op.output], sums.shape[-1], context.rounding)
     return _output(op, sums, context, multipliers)
 
 
 def _depthwise(op: o.DepthwiseConv2D, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_int8(op, (op.inputs[0], *op.outputs), context)
     x, weights = context[op.inputs[0]], _weights(op, context, (0, 1))
-    centred = _centred(inputs[0], x, weights.dtype.type)
-    sums = win.convolve_depthwise(centred, weights, op.multiplier, op.stride, op.dilation, op.padding)
+    values = centred(inputs[0], x, weights.dtype.type)
+    sums = win.convolve_depthwise(values, weights, op.multiplier, op.stride, op.dilation, op.padding)
     multipliers = convolution_multipliers(x, context[op.weights], context[op.output], sums.shape[-1], context.rounding)
     return _output(op, sums, context, multipliers)
 
 
 def _transpose_conv(op: o.TransposeConv2D, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_int8(op, (op.inputs[0], *op.outputs), context)
     x, weights = context[op.inputs[0]], _weights(op, context, (1, 2, 3))
     y = context[op.output]
-    centred = _centred(inputs[0], x, weights.dtype.type)
-    sums = win.convolve_transposed(centred, weights, op.stride, op.padding, (y.shape[0], y.shape[1]))
+    values = centred(inputs[0], x, weights.dtype.type)
+    sums = win.convolve_transposed(values, weights, op.stride, op.padding, (y.shape[0], y.shape[1]))
     multipliers = convolution_multipliers(x, context[op.weights], y, sums.shape[-1], context.rounding)
     return _output(op, sums, context, multipliers)
 
 
 def _fully_connected(op: o.FullyConnected, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_int8(op, (op.inputs[0], *op.outputs), context)
     x, weights = context[op.inputs[0]], _weights(op, context, (1,))
-    sums = _centred(inputs[0], x, weights.dtype.type) @ weights.T
+    sums = centred(inputs[0], x, weights.dtype.type) @ weights.T
     multipliers = convolution_multipliers(x, context[op.weights], context[op.output], sums.shape[-1], context.rounding)
     return _output(op, sums, context, multipliers)
 
@@ -213,28 +141,28 @@ def _operands(op: o.Op, inputs: list[Array], context: Context) -> tuple[Array, A
 
 
 def _add(op: o.Add | o.Sub, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_int8(op, (op.inputs[0], *op.outputs), context)
     a, b = _operands(op, inputs, context)
     ta, tb, y = context[op.inputs[0]], context[op.inputs[1]], context[op.output]
     p, rounding = qp.add_params(ta, tb, y, context.rounding), context.rounding
     unit = 1 << p.left_shift
     sign = -1 if isinstance(op, o.Sub) else 1
-    scaled_a = _by_value(lambda q: requantize(_centred(q, ta, np.int64) * unit, p.a_multiplier, p.a_shift, rounding), a)
-    scaled_b = _by_value(lambda q: requantize(_centred(q, tb, np.int64) * unit, p.b_multiplier, p.b_shift, rounding), b)
+    scaled_a = by_value(lambda q: requantize(centred(q, ta, np.int64) * unit, p.a_multiplier, p.a_shift, rounding), a)
+    scaled_b = by_value(lambda q: requantize(centred(q, tb, np.int64) * unit, p.b_multiplier, p.b_shift, rounding), b)
 
     def requantized(total: Array) -> Array:
-        return _finish(requantize(total, p.output_multiplier, p.output_shift, rounding), y, op.activation)
+        return finish(requantize(total, p.output_multiplier, p.output_shift, rounding), y, op.activation)
 
-    return [_in_slices(requantized, scaled_a + sign * scaled_b, y.dtype.numpy)]
+    return [in_slices(requantized, scaled_a + sign * scaled_b, y.dtype.numpy)]
 
 
 def _mul(op: o.Mul, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_int8(op, (op.inputs[0], *op.outputs), context)
     a, b = _operands(op, inputs, context)
     ta, tb, y = context[op.inputs[0]], context[op.inputs[1]], context[op.output]
     multiplier, shift = qp.mul_multiplier(ta, tb, y, context.rounding)
-    product = _centred(a, ta, np.int64) * _centred(b, tb, np.int64)
-    return [_finish(requantize(product, multiplier, shift, context.rounding), y, op.activation)]
+    product = centred(a, ta, np.int64) * centred(b, tb, np.int64)
+    return [finish(requantize(product, multiplier, shift, context.rounding), y, op.activation)]
 
 
 def _maximum(op: o.Maximum, inputs: list[Array], context: Context) -> list[Array]:
@@ -248,29 +176,29 @@ def _minimum(op: o.Minimum, inputs: list[Array], context: Context) -> list[Array
 def _clamp(op: o.Clamp, inputs: list[Array], context: Context) -> list[Array]:
     x, y = context[op.inputs[0]], context[op.output]
     low, high = activation_range(op.activation, y)
-    return [np.clip(_rescaled(inputs[0], x, y, context.rounding), low, high)]
+    return [np.clip(rescaled(inputs[0], x, y, context.rounding), low, high)]
 
 
 def _prelu(op: o.PReLU, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_int8(op, (op.inputs[0], *op.outputs), context)
     x, alpha, y = context[op.inputs[0]], context[op.alpha], context[op.output]
     (m1, s1), (m2, s2) = qp.prelu_multipliers(x, alpha, y, context.rounding)
-    values = _centred(inputs[0], x, np.int64)
-    slopes = align(_centred(alpha.constant, alpha, np.int64), len(y.shape), is_constant=True)
+    values = centred(inputs[0], x, np.int64)
+    slopes = align(centred(alpha.constant, alpha, np.int64), len(y.shape), is_constant=True)
     kept = requantize(values, m1, s1, context.rounding)
     sloped = requantize(values * slopes, m2, s2, context.rounding)
-    return [_finish(np.where(values >= 0, kept, sloped), y)]
+    return [finish(np.where(values >= 0, kept, sloped), y)]
 
 
 def _table(op: o.Table, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_int8(op, (op.inputs[0], *op.outputs), context)
     if op.table is None:
         raise UnsupportedOpError("TC-M402", f"Table {op.function.value} has no integer table", where=op.name)
     return [context[op.table].constant[inputs[0].astype(np.intp) + 128]]
 
 
 def _quantize(op: o.Quantize, inputs: list[Array], context: Context) -> list[Array]:
-    return [_rescaled(inputs[0], context[op.inputs[0]], context[op.output], context.rounding)]
+    return [rescaled(inputs[0], context[op.inputs[0]], context[op.output], context.rounding)]
 
 
 # Pools and reductions
@@ -297,50 +225,8 @@ def _mean(op: o.Mean, inputs: list[Array], context: Context) -> list[Array]:
     p = qp.mean_params(x, y, count, context.rounding)
     axes = tuple(axis + 1 for axis in op.axes)
     total = inputs[0].astype(np.int64).sum(axis=axes, keepdims=op.keepdims)
-    centred = total - count * x.quantization.tensor_zero_point
-    return [_finish(requantize(centred, p.multiplier, p.shift, context.rounding), y)]
-
-
-# Softmax
-
-
-def _exponentials(x: Array, p: qp.SoftmaxParams, rounding: Rounding) -> tuple[Array, Array, Array]:
-    """diff = q − row maximum, diff rescaled to Q5.26, exp(diff) in Q0.31, zero where diff < diff_min."""
-    diff = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
-    within = diff >= p.diff_min
-    scaled = requantize(np.where(within, diff, 0), p.multiplier, p.left_shift, rounding)
-    exponentials = np.where(within, exp_on_negative_values(scaled, qp.SOFTMAX_INTEGER_BITS), 0)
-    return diff, scaled, exponentials
-
-
-def _softmax(op: o.Softmax, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, op.inputs, context)
-    x, y = context[op.inputs[0]], context[op.output]
-    p = qp.softmax_params(x, op.beta, context.rounding)
-    diff, _, exponentials = _exponentials(inputs[0], p, context.rounding)
-    total = divide_by_power(exponentials, ACCUMULATION_BITS).sum(axis=-1, keepdims=True)
-    scale, bits = reciprocal(total, ACCUMULATION_BITS)
-    low, high = integer_range(y.dtype)
-    output_bits = 8 * y.dtype.itemsize
-    values = divide_by_power(multiply(scale, exponentials), bits + 31 - output_bits) + low
-    return [np.where(diff >= p.diff_min, np.clip(values, low, high), low).astype(y.dtype.numpy)]
-
-
-def _log_softmax(op: o.LogSoftmax, inputs: list[Array], context: Context) -> list[Array]:
-    _require_int8(op, (op.inputs[0], *op.outputs), context)
-    x, y = context[op.inputs[0]], context[op.output]
-    p = qp.log_softmax_params(x, context.rounding)
-    diff, _, exponentials = _exponentials(inputs[0], p.softmax, context.rounding)
-    total = divide_by_power(exponentials, ACCUMULATION_BITS).sum(axis=-1, keepdims=True)
-    log_total = log_of_at_least_one(total, ACCUMULATION_BITS, qp.SOFTMAX_INTEGER_BITS)
-    smallest = requantize(log_total - 2**31, p.reverse_multiplier, p.reverse_shift, context.rounding)
-    smallest = np.maximum(p.softmax.diff_min - 1, smallest)
-    within = diff > smallest
-    scaled = requantize(np.where(within, diff, 0), p.softmax.multiplier, p.softmax.left_shift, context.rounding)
-    low, high = integer_range(y.dtype)
-    shift = 31 - qp.SOFTMAX_INTEGER_BITS - LOG_SOFTMAX_OUTPUT_BITS
-    values = np.clip(divide_by_power(scaled - log_total, shift) + high, low, high)
-    return [np.where(within, values, low).astype(y.dtype.numpy)]
+    values = total - count * x.quantization.tensor_zero_point
+    return [finish(requantize(values, p.multiplier, p.shift, context.rounding), y)]
 
 
 # Data movement
@@ -352,7 +238,7 @@ def _pad(op: o.Pad, inputs: list[Array], context: Context) -> list[Array]:
 
 def _concat(op: o.Concat, inputs: list[Array], context: Context) -> list[Array]:
     y, rounding = context[op.output], context.rounding
-    parts = [_rescaled(value, context[name], y, rounding) for name, value in zip(op.inputs, inputs, strict=True)]
+    parts = [rescaled(value, context[name], y, rounding) for name, value in zip(op.inputs, inputs, strict=True)]
     return [movement.join(op, parts, [context[name].is_constant for name in op.inputs])]
 
 
@@ -370,26 +256,6 @@ def _resize_bilinear(op: o.ResizeBilinear, inputs: list[Array], context: Context
         x = low * (one - weight) + high * weight
     magnitude = (np.abs(x) + (1 << 19)) >> (2 * qp.RESIZE_FRACTION_BITS)
     return [np.where(x > 0, magnitude, -magnitude).astype(context[op.output].dtype.numpy)]
-
-
-# Streaming
-
-
-def _svdf(op: o.SVDF, inputs: list[Array], context: Context) -> list[Array]:
-    x, state = context[op.inputs[0]], context[op.inputs[1]]
-    feature, time = context[op.feature_weights], context[op.time_weights]
-    y = context[op.outputs[0]]
-    (m1, s1), (m2, s2) = qp.svdf_multipliers(x, feature, state, time, y, context.rounding)
-    products = _centred(inputs[0], x, np.int64) @ feature.constant.astype(np.int64).T
-    # TFLM saturates before it adds the state's zero point and stores the low byte, so the sum may wrap.
-    saturated = np.clip(requantize(products, m1, s1, context.rounding), *integer_range(state.dtype))
-    newest = (saturated + state.quantization.tensor_zero_point).astype(state.dtype.numpy)
-    memory = np.concatenate([inputs[1][:, :, 1:], newest[:, :, np.newaxis]], axis=2)
-    filtered = (_centred(memory, state, np.int64) * time.constant.astype(np.int64)).sum(axis=2)
-    sums = filtered.reshape(filtered.shape[0], -1, op.rank).sum(axis=2)
-    if op.bias is not None:
-        sums = sums + context[op.bias].constant
-    return [_finish(requantize(sums, m2, s2, context.rounding), y, op.activation), memory]
 
 
 REFERENCE: dict[type[o.Op], Function] = {
@@ -410,14 +276,14 @@ REFERENCE: dict[type[o.Op], Function] = {
     o.Reshape: _moved(movement.reshape),
     o.Transpose: _moved(movement.transpose),
     o.Slice: _moved(movement.cut),
-    o.Softmax: _softmax,
-    o.LogSoftmax: _log_softmax,
+    o.Softmax: softmax,
+    o.LogSoftmax: log_softmax,
     o.Clamp: _clamp,
     o.PReLU: _prelu,
     o.Table: _table,
     o.Quantize: _quantize,
     o.ResizeNearest: _moved(movement.resize_nearest),
     o.ResizeBilinear: _resize_bilinear,
-    o.SVDF: _svdf,
+    o.SVDF: svdf,
 }
 """The integer meaning of every operator; float-only operators (BatchNorm, Dropout, Dequantize) have none."""

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycompress.execute.reference import Context, execute
+from tinycompress.execute.reference import execute
+from tinycompress.execute.reference_steps import Context
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import activation_range, convolution_multipliers, integer_range, requantize
 from tinycompress.ir.graph import QuantGraph
