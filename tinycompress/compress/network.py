@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinycompress.compress.groups import INPUT, Groups, Slot, find_groups
+from tinycompress.compress.coupling import INPUT
+from tinycompress.compress.groups import Groups, Slot, find_groups
 from tinycompress.compress.shrink import Keep, kept_mask, shrink
 from tinycompress.errors import ConfigError
 from tinycompress.execute.torch_module import GraphModule
@@ -177,4 +178,4 @@ def initialise(graph: Graph, seed: int) -> Graph:
             put(op.beta, np.zeros(width))
             put(op.mean, np.zeros(width))
             put(op.variance, np.ones(width))
-    return Graph(graph.name, graph.inputs, graph.outputs, tensors, graph.ops, graph.states, graph.notes)
+    return replace(graph, tensors=tensors)

@@ -19,8 +19,17 @@ from tinycompress.compress.distill.widths import profile, rescale
 from tinycompress.compress.groups import Groups, find_groups
 from tinycompress.compress.network import Network, initialise
 from tinycompress.compress.prune.criteria import norm_scores
-from tinycompress.compress.prune.hooks import PruneHook, PruneReport, fit_to_plan, make_hook
-from tinycompress.compress.prune.repair import Fitted, Widths, check_feasible, excess, strongest, uniform_widths
+from tinycompress.compress.prune.hook import PruneHook, PruneReport
+from tinycompress.compress.prune.hooks import HOOKS
+from tinycompress.compress.prune.repair import (
+    Fitted,
+    Widths,
+    check_feasible,
+    excess,
+    fit_to_plan,
+    strongest,
+    uniform_widths,
+)
 from tinycompress.compress.recipe import Recipe, TrainSettings
 from tinycompress.compress.result import CompressResult, StageLine
 from tinycompress.compress.shrink import shrink
@@ -266,8 +275,8 @@ class _Run:
             base = self._resized(base, self._uniform(base))
         hook = None
         if settings.method not in ("none", "uniform") and self.limits:
-            train = self.recipe.train
-            hook = make_hook(settings, self.limits, self.model, train.epochs, self.recipe.seed, self.fits)
+            epochs = self.recipe.train.epochs
+            hook = HOOKS[settings.method](settings, self.limits, self.model, epochs, self.recipe.seed, self.fits)
         stage = self.stages.run("student", functools.partial(self._student, base, hook))
         self.notes += stage.facts.get("prune", {}).get("warnings", [])
         return self._control(stage.graph)

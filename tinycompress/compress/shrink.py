@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinycompress.compress.groups import Groups, Ids, find_groups
+from tinycompress.compress.coupling import Ids
+from tinycompress.compress.groups import Groups, find_groups
 from tinycompress.errors import ConfigError
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycompress.compress.groups import INPUT, Group, Groups, Ids, find_groups
+from tinycompress.compress.coupling import INPUT, Ids
+from tinycompress.compress.groups import Group, Groups, find_groups
 from tinycompress.gpu.masks import GROUP, Bools, find_layers
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph

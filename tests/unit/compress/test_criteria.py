@@ -14,7 +14,7 @@ from tinycompress.compress.groups import find_groups
 from tinycompress.compress.network import Network
 from tinycompress.compress.paper import PaperModel
 from tinycompress.compress.prune.criteria import CRITERIA, score
-from tinycompress.compress.prune.hooks import ranked_widths
+from tinycompress.compress.prune.ranked_hook import ranked_widths
 from tinycompress.compress.recipe import DistillSettings
 from tinycompress.compress.train import Objective
 from tinycompress.ir.graph import Graph

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.unit.compress.networks import Net, chain, random_graph, resnet
-from tinycompress.compress.groups import INPUT, find_groups
+from tinycompress.compress.coupling import INPUT
+from tinycompress.compress.groups import find_groups
 from tinycompress.compress.shrink import kept_mask, shrink
 from tinycompress.errors import ConfigError
 from tinycompress.execute.float_reference import run

@@ -15,7 +15,7 @@ from tests.unit.compress.networks import Net, chain, resnet
 from tinycompress.compress.augment import augment
 from tinycompress.compress.network import Network, initialise
 from tinycompress.compress.paper import PaperModel
-from tinycompress.compress.prune.hooks import make_hook
+from tinycompress.compress.prune.hooks import HOOKS
 from tinycompress.compress.recipe import AugmentSettings, PruneSettings, TrainSettings
 from tinycompress.compress.task import Task
 from tinycompress.compress.train import Trainer, learning_rate
@@ -77,7 +77,7 @@ def test_pruning_resumes_exactly(method: str, tmp_path: Path) -> None:
     size = PaperModel(graph, Network(graph, CPU).groups).evaluate({})["flash_bytes"]
 
     def run(checkpoint: Path | None, stop: int | None) -> Trainer:
-        hook = make_hook(PruneSettings(method=method), {"flash_bytes": 0.5 * size}, PaperModel, 6, 0)
+        hook = HOOKS[method](PruneSettings(method=method), {"flash_bytes": 0.5 * size}, PaperModel, 6, 0)
 
         def progress(stage: str, text: str, fraction: float | None = None) -> None:
             if stop is not None and text.startswith(f"epoch {stop}/"):
@@ -171,7 +171,7 @@ def test_gates_are_what_cutting_does(graph: object) -> None:
 
 def test_slimming_adds_the_sign_of_the_scale() -> None:
     """γ = 0.3 with no other gradient, rate 1, λ 0.1 → 0.2."""
-    hook = make_hook(PruneSettings(method="slimming", slimming=0.1), {"flash_bytes": 1.0}, PaperModel, 4, 0)
+    hook = HOOKS["slimming"](PruneSettings(method="slimming", slimming=0.1), {"flash_bytes": 1.0}, PaperModel, 4, 0)
     made = trainer(hook=hook)
     gamma = made.network.module.parameter("bn1", "gamma")
     with torch.no_grad():

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinycompress.compress.groups import FILTER, INPUT, Groups
+from tinycompress.compress.coupling import FILTER, INPUT
+from tinycompress.compress.groups import Groups
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycompress.compress.groups import FILTER, Groups, Slot
+from tinycompress.compress.coupling import FILTER
+from tinycompress.compress.groups import Groups, Slot
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
 

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from tinycompress.compress.deployed import Deployed
 from tinycompress.compress.groups import find_groups
 from tinycompress.compress.network import Network
-from tinycompress.compress.prune.hooks import TAYLOR_MEMORY, MakeModel, fit_to_plan
-from tinycompress.compress.prune.repair import check_feasible, fit, strongest
+from tinycompress.compress.prune.hook import TAYLOR_MEMORY, MakeModel
+from tinycompress.compress.prune.repair import check_feasible, fit, fit_to_plan, strongest
 from tinycompress.compress.prune.soft import SoftSettings, SoftWidths
 from tinycompress.compress.shrink import shrink
 from tinycompress.compress.task import Budget

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from tinycompress.errors import BudgetError
 from tinycompress.units import format_bytes, format_count
 
+TIGHTENING = 0.98
+"""Factor on the budgets given to the cost model while the planner's exact plan is still over."""
+
 Widths = dict[str, int]
 Evaluate = Callable[[Mapping[str, int]], Mapping[str, float]]
 """Resources of the network with the given group widths, by name (``ram_bytes``, ``flash_bytes``, ``macs`` …)."""
@@ -68,6 +71,23 @@ def fit(
     repaired = _repair(widths, ranked, budget, evaluate, minimum)
     filled = _fill(widths, ranked, budget, evaluate)
     return Fitted(widths, repaired, filled)
+
+
+def fit_to_plan(
+    choose: Callable[[Mapping[str, float]], Fitted],
+    fits: Callable[[Widths], bool],
+    budget: Mapping[str, float],
+) -> Fitted:
+    """What `choose` makes of the budget, tightened step by step until the plan of the result is inside the real one.
+
+    Raises BudgetError TC-B201 from `choose` when tightening reaches the least widths.
+    """
+    limits = dict(budget)
+    while True:
+        fitted = choose(limits)
+        if fits(fitted.widths):
+            return fitted
+        limits = {n: limit * TIGHTENING for n, limit in limits.items()}
 
 
 def _share(ranked: NDArray[np.float64], position: int, kept: int) -> float:
