@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tinycompress.compress.augment import augment
+from tinycompress.compress.checkpoint import Checkpoint
 from tinycompress.compress.deployed import Deployed
 from tinycompress.compress.distill.rewinding import masks_of, open_masks, prune_magnitude, sparsity
 from tinycompress.compress.distill.widths import profile, rescale
@@ -35,6 +36,7 @@ from tinycompress.compress.result import CompressResult, StageLine
 from tinycompress.compress.shrink import shrink
 from tinycompress.compress.stages import Stages
 from tinycompress.compress.task import Budget, Task
+from tinycompress.compress.team import ALONE
 from tinycompress.compress.train import (
     Objective,
     Progress,
@@ -51,7 +53,7 @@ from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.inputs import real_inputs
 from tinycompress.ir.store import graph_sha256
 from tinycompress.passes import prepare_for_deployment, prepare_for_training
-from tinycompress.quantize.qat import convert, prepare_qat, train_qat
+from tinycompress.quantize.qat import QatTraining, convert, prepare_qat
 from tinycompress.rundir import digest
 
 _WORK = ("instructions", "latency_ms")
@@ -352,17 +354,17 @@ class _Run:
         module = prepare_qat(graph, inputs[chosen], method=settings.method).to(self.device)
         data = torch.from_numpy(inputs).to(self.device)
         objective = Objective(self.task, None if self.recipe.distill.alpha == 0 else self.teacher, self.recipe.distill)
-        generator = torch.Generator(self.device).manual_seed(self.recipe.seed)
-
-        def report(epoch: int, loss: float) -> None:
-            share = (epoch + 1) / settings.epochs
-            self.progress("qat", f"epoch {epoch + 1}/{settings.epochs} loss {loss:.4f}", share)
-
-        train_qat(
+        training = QatTraining(
             module, data, training_targets(self.task).to(self.device), objective, epochs=settings.epochs,
-            batch=settings.batch, learning_rate=settings.lr, seed=self.recipe.seed, progress=report,
-            augment=lambda batch, _: augment(batch, self.recipe.augment, generator),
+            batch=settings.batch, learning_rate=settings.lr, seed=self.recipe.seed,
+            augment=lambda batch, generator: augment(batch, self.recipe.augment, generator),
         )  # fmt: skip
+        checkpoint = Checkpoint(self.stages.checkpoint("qat"), ALONE, self.device)
+        checkpoint.resume(training)
+        for epoch in range(training.done, settings.epochs):
+            loss = training.epoch()
+            self.progress("qat", f"epoch {epoch + 1}/{settings.epochs} loss {loss:.4f}", (epoch + 1) / settings.epochs)
+            checkpoint.keep(training, epoch)
         quantized = prepare_for_deployment(convert(module))
         return quantized, integer_score(quantized, self.task, self.task.val), {}
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tinycompress.folders import replaced_folder
 from tinycompress.ir.graph import Graph
 from tinycompress.ir.store import load, save
+
+_SCRATCH = ".tmp-"
 
 
 @dataclass
@@ -60,14 +61,12 @@ class Stages:
         if self.directory is None:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{stage.name}-", dir=self.directory))
-        save(stage.graph, scratch / "graph")
-        document = {"score": stage.score, "seconds": stage.seconds, "facts": stage.facts}
-        (scratch / "stage.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        target = self.directory / stage.name
-        if target.exists():
-            shutil.rmtree(target)
-        os.rename(scratch, target)
+        for left in self.directory.glob(f"{_SCRATCH}{stage.name}-*"):
+            shutil.rmtree(left)
+        with replaced_folder(self.directory / stage.name, _SCRATCH) as scratch:
+            save(stage.graph, scratch / "graph")
+            document = {"score": stage.score, "seconds": stage.seconds, "facts": stage.facts}
+            (scratch / "stage.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         checkpoint = self.checkpoint(stage.name)
         if checkpoint is not None:
             shutil.rmtree(checkpoint, ignore_errors=True)

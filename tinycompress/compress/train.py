@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,16 +14,17 @@ import torch
 from torch import Tensor
 
 from tinycompress.compress.augment import augment
+from tinycompress.compress.checkpoint import Checkpoint, State
 from tinycompress.compress.distill.losses import Distillation, cross_entropy, matched_smoothing, mean_squared_error
 from tinycompress.compress.distill.rewinding import close
 from tinycompress.compress.network import Network
 from tinycompress.compress.recipe import AugmentSettings, DistillSettings, TrainSettings
 from tinycompress.compress.shrink import Keep
 from tinycompress.compress.task import Task
+from tinycompress.compress.team import ALONE, Team, local_device
 from tinycompress.data import Split
-from tinycompress.errors import QualityError
+from tinycompress.errors import ConfigError, QualityError
 from tinycompress.ir.graph import Graph
-from tinycompress.ir.store import load, save
 
 Progress = Callable[[str, str, float | None], None]
 """(stage, text, fraction of the stage or None)."""
@@ -40,6 +38,9 @@ class Hook(Protocol):
     """What may happen inside a training run: gates before a step, bookkeeping after it, cuts at epoch ends."""
 
     def before_step(self, trainer: Trainer, step: int) -> None: ...
+
+    def gradients(self) -> list[Tensor]:
+        """Gradients besides the parameters' that `after_backward` reads; a team averages them in place."""
 
     def after_backward(self, trainer: Trainer, step: int) -> None: ...
 
@@ -107,6 +108,10 @@ class Epoch:
 class Trainer:
     """Trains `graph` on `task`. Everything random derives from (seed, epoch), so a run resumed at an epoch is the run.
 
+    In a team every process trains on its share of each batch; gradients, batch-norm statistics (each share has its own)
+    and losses are averaged every step, cuts are decided by the first process, and at epoch ends the others take over
+    its state.
+
     Raises QualityError TC-Q102 at the first non-finite loss, naming the step; the last checkpoint stays.
     """
 
@@ -123,6 +128,7 @@ class Trainer:
     progress: Progress = silent
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     """Masks of single weights by operator; the trained graph holds zeros where they are closed."""
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         self.network = Network(self.graph, self.device)
@@ -137,22 +143,28 @@ class Trainer:
 
     def run(self) -> Graph:
         """Trains to the end (from the checkpoint when there is one) and returns the graph with its weights."""
-        self._resume()
+        checkpoint = Checkpoint(self.checkpoint, self.team, self.device)
+        checkpoint.resume(self)
         for epoch in range(len(self.history), self.settings.epochs):
             started = time.perf_counter()
             loss = self._epoch(epoch)
-            if self.hook is not None:
-                self.hook.after_epoch(self, epoch)
-            score = self.scores(self.task.val)
-            size = sum(p.numel() for _, _, p in self.network.parameters())
-            line = Epoch(epoch, loss, score, self._rate(), time.perf_counter() - started, size)
-            self.history.append(line)
-            text = f"epoch {epoch + 1}/{self.settings.epochs} loss {loss:.4f} {self.task.metric_name} {score:.4f}"
-            text += "" if self.hook is None else self.hook.status()
-            self.progress(self.stage, text, (epoch + 1) / self.settings.epochs)
-            self._save()
+            if self.team.leads:
+                self._end(epoch, loss, started)
+            checkpoint.keep(self, epoch)
         close(self.network, self.masks)
         return self.network.graph()
+
+    def _end(self, epoch: int, loss: float, started: float) -> None:
+        """Cuts, evaluates and reports after an epoch."""
+        if self.hook is not None:
+            self.hook.after_epoch(self, epoch)
+        score = self.scores(self.task.val)
+        size = sum(p.numel() for _, _, p in self.network.parameters())
+        line = Epoch(epoch, loss, score, self._rate(), time.perf_counter() - started, size)
+        self.history.append(line)
+        text = f"epoch {epoch + 1}/{self.settings.epochs} loss {loss:.4f} {self.task.metric_name} {score:.4f}"
+        text += "" if self.hook is None else self.hook.status()
+        self.progress(self.stage, text, (epoch + 1) / self.settings.epochs)
 
     def scores(self, split: Split) -> float:
         """The task's metric of the present network, gates and masks applied."""
@@ -161,18 +173,23 @@ class Trainer:
         return self.task.score(outputs.cpu().numpy(), split, inputs.cpu().numpy())
 
     def _epoch(self, epoch: int) -> float:
-        generator = torch.Generator(self.device).manual_seed(_mixed(self.seed, epoch))
-        torch.manual_seed(_mixed(self.seed, epoch) + 1)
+        seed, rank = _mixed(self.seed, epoch), self.team.rank
+        generator = torch.Generator(self.device).manual_seed(seed)
+        torch.manual_seed(seed + 1 + rank)
         order = torch.randperm(len(self.inputs), generator=generator, device=self.device)
+        if rank:
+            generator.manual_seed(seed + 1 + rank)
         self.network.module.train()
         total = 0.0
         for index in range(self.steps_per_epoch):
-            chosen = order[index * self.batch : (index + 1) * self.batch]
+            batch = order[index * self.batch : (index + 1) * self.batch]
+            chosen = self.team.share(batch)
+            inputs = augment(self.inputs[chosen], self.augment, generator)
             step = epoch * self.steps_per_epoch + index
-            total += self._step(step, augment(self.inputs[chosen], self.augment, generator), self.targets[chosen])
+            total += self._step(step, inputs, self.targets[chosen], len(chosen) / len(batch))
         return total / max(1, self.steps_per_epoch)
 
-    def _step(self, step: int, inputs: Tensor, targets: Tensor) -> float:
+    def _step(self, step: int, inputs: Tensor, targets: Tensor, share: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step, self.steps_per_epoch)
         if self.masks:
@@ -180,7 +197,12 @@ class Trainer:
         if self.hook is not None:
             self.hook.before_step(self, step)
         loss = self.loss(self.network.module(inputs), inputs, targets)
-        value = float(loss.detach())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        if self.team.size > 1:
+            self.team.average([loss, *self._shared()], share)
+        value = float(loss)
         if not math.isfinite(value):
             raise QualityError(
                 "TC-Q102",
@@ -188,12 +210,16 @@ class Trainer:
                 where=self.stage,
                 fix=f"lower the learning rate (now {self._rate():.3g}); the last good checkpoint is kept",
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         if self.hook is not None:
             self.hook.after_backward(self, step)
         self.optimizer.step()
         return value
+
+    def _shared(self) -> list[Tensor]:
+        """What a team averages after each backward pass: gradients and running statistics."""
+        gradients = [p.grad for _, _, p in self.network.parameters() if p.grad is not None]
+        gates = [] if self.hook is None else self.hook.gradients()
+        return [*gradients, *gates, *self.network.module.layers.buffers()]
 
     def _rate(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
@@ -224,39 +250,26 @@ class Trainer:
         self.network, states = self.network.smaller(keep, self.optimizer)
         self.optimizer = self._optimizer(states)
 
-    # -- checkpoints -------------------------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------------------------------------
 
-    def _save(self) -> None:
-        if self.checkpoint is None:
-            return
+    def state(self) -> State:
+        """Everything that the next epoch depends on."""
         states = {f"{op}.{name}": dict(self.optimizer.state[p]) for op, name, p in self.network.parameters()
                   if p in self.optimizer.state}  # fmt: skip
-        document = {
+        return {
+            "graph": self.network.graph(),
             "optimizer": states,
             "hook": {} if self.hook is None else self.hook.state(),
             "history": [vars(line) for line in self.history],
         }
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{self.checkpoint.name}-", dir=self.checkpoint.parent))
-        save(self.network.graph(), scratch / "graph")
-        torch.save(document, scratch / "training.pt")
-        if self.checkpoint.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{self.checkpoint.name}-old-", dir=self.checkpoint.parent))
-            os.rename(self.checkpoint, old / "checkpoint")
-            os.rename(scratch, self.checkpoint)
-            shutil.rmtree(old)
-        else:
-            os.rename(scratch, self.checkpoint)
 
-    def _resume(self) -> None:
-        if self.checkpoint is None or not (self.checkpoint / "training.pt").exists():
-            return
-        document = torch.load(self.checkpoint / "training.pt", map_location=self.device, weights_only=True)
-        self.network = Network(load(self.checkpoint / "graph"), self.device)
-        self.optimizer = self._optimizer(document["optimizer"])
-        self.history = [Epoch(**line) for line in document["history"]]
+    def load_state(self, state: State) -> None:
+        """Goes on from `state`."""
+        self.network = Network(state["graph"], self.device)
+        self.optimizer = self._optimizer(state["optimizer"])
+        self.history = [Epoch(**line) for line in state["history"]]
         if self.hook is not None:
-            self.hook.load_state(document["hook"])
+            self.hook.load_state(state["hook"])
 
 
 def training_targets(task: Task) -> Tensor:
@@ -284,8 +297,18 @@ def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> f
     return settings.lr * warm * factor
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA when there is one, else the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+def choose_device(name: str, team: Team = ALONE) -> torch.device:
+    """``auto`` is CUDA when there is one, else the CPU; each process of a team has its own GPU.
+
+    ConfigError TC-C314 for ``cuda`` where there is none, TC-C317 when there are fewer GPUs than processes.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "TC-C314", "torch finds no CUDA device here", where="compress.device", fix='use device = "auto" or "cpu"'
+        )
+    if team.size == 1:
+        return torch.device("cuda")
+    torch.cuda.set_device(local_device())
+    return torch.device("cuda", local_device())

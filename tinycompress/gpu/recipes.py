@@ -138,6 +138,9 @@ class SparseRefinedHook:
     def before_step(self, trainer: Trainer, step: int) -> None:
         trainer.network.module.quant = self
 
+    def gradients(self) -> list[Tensor]:
+        return []
+
     def after_backward(self, trainer: Trainer, step: int) -> None:
         """Nothing: the decay is in the gradient already."""
 

@@ -10,9 +10,9 @@ and how constants become integers, is decided by the functions that post-trainin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -238,6 +238,114 @@ class Loss(Protocol):
     def __call__(self, output: Tensor, inputs: Tensor, targets: Tensor, /) -> Tensor: ...
 
 
+class Share(Protocol):
+    """How several processes train one network together: each takes its share of a batch, tensors are averaged."""
+
+    def share(self, batch: Tensor, /) -> Tensor: ...
+
+    def average(self, tensors: list[Tensor], weight: float, /) -> None: ...
+
+
+class QatTraining:
+    """The training of a module from `prepare_qat`, epoch by epoch: Adam, cosine to zero, ranges frozen at the end.
+
+    See `train_qat` for the arguments; `team` shares each batch out over processes. Between epochs `state` is all that
+    the rest of the training depends on: a run that loads it goes on to the same bytes.
+    """
+
+    def __init__(
+        self,
+        module: GraphModule,
+        inputs: Tensor,
+        targets: Tensor,
+        loss: Loss,
+        *,
+        epochs: int,
+        batch: int = 64,
+        learning_rate: float = 1e-4,
+        freeze_after: float = 0.75,
+        seed: int = 0,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        team: Share | None = None,
+    ) -> None:
+        self.module = module
+        self.inputs, self.targets = inputs, targets
+        self.loss = loss
+        self.epochs = epochs
+        self.batch = batch
+        self.learning_rate = learning_rate
+        self.freeze_after = freeze_after
+        self.augment = augment
+        self.team = team
+        self.steps = max(1, len(inputs) // batch)
+        self.done = 0
+        """Epochs behind us."""
+        self._quantizer = _quantizer(module)
+        self._optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=learning_rate)
+        self._order = torch.Generator().manual_seed(seed)
+        self._changes = torch.Generator(inputs.device).manual_seed(seed)
+
+    def epoch(self) -> float:
+        """Trains one epoch and returns its mean loss; QualityError TC-Q120 when the loss is not finite."""
+        self.module.train()
+        if self.done >= self.freeze_after * self.epochs:
+            self._quantizer.freeze()
+        total = 0.0
+        order = torch.randperm(len(self.inputs), generator=self._order)
+        for step in range(self.steps):
+            past = (self.done * self.steps + step) / (self.epochs * self.steps)
+            for group in self._optimizer.param_groups:
+                group["lr"] = 0.5 * self.learning_rate * (1 + math.cos(math.pi * past))
+            batch = order[step * self.batch : (step + 1) * self.batch].to(self.inputs.device)
+            chosen = batch if self.team is None else self.team.share(batch)
+            x = self.inputs[chosen]
+            x = x if self.augment is None else self.augment(x, self._changes)
+            total += self._step(step, x, self.targets[chosen], len(chosen) / len(batch))
+        self.done += 1
+        return total / self.steps
+
+    def _step(self, step: int, x: Tensor, targets: Tensor, share: float) -> float:
+        output = self.module(x)
+        assert isinstance(output, Tensor)
+        value = self.loss(output, x, targets)
+        self._optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        value = value.detach()
+        if self.team is not None:
+            ranges = [] if self._quantizer.is_frozen else [self._quantizer.low, self._quantizer.high]
+            gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+            self.team.average([value, *gradients, *ranges], share)
+        number = float(value)
+        if not math.isfinite(number):
+            raise QualityError(
+                "TC-Q120",
+                f"the loss of quantization-aware training became {number} at step {self.done * self.steps + step} "
+                f"(epoch {self.done + 1})",
+                where="qat",
+                fix=f"lower its learning rate (now {self.learning_rate:.3g})",
+            )
+        self._optimizer.step()
+        return number
+
+    def state(self) -> dict[str, Any]:
+        """Tensors, numbers and dicts, as `torch.load` reads them with weights_only."""
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "order": self._order.get_state(),
+            "changes": self._changes.get_state(),
+            "done": self.done,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state`."""
+        self.module.load_state_dict(state["module"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._order.set_state(state["order"].cpu())
+        self._changes.set_state(state["changes"].cpu())
+        self.done = int(state["done"])
+
+
 def train_qat(
     module: GraphModule,
     inputs: Tensor,
@@ -255,44 +363,15 @@ def train_qat(
     """Trains a module from `prepare_qat` in place: Adam, cosine to zero, ranges frozen for the last quarter.
 
     `inputs` are `[n, *shape]`, channels last, on the module's device. `learning_rate` is a tenth of the float one.
-    `progress` gets each epoch's number and mean loss. Raises QualityError TC-Q120 when the loss is not finite.
+    `augment` changes a batch with a generator on its device. `progress` gets each epoch's number and mean loss. Raises
+    QualityError TC-Q120 when the loss is not finite.
     """
-    quantizer = _quantizer(module)
-    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=learning_rate)
-    generator = torch.Generator().manual_seed(seed)
-    steps = max(1, len(inputs) // batch)
+    training = QatTraining(
+        module, inputs, targets, loss, epochs=epochs, batch=batch, learning_rate=learning_rate,
+        freeze_after=freeze_after, seed=seed, augment=augment,
+    )  # fmt: skip
     for epoch in range(epochs):
-        module.train()
-        if epoch >= freeze_after * epochs:
-            quantizer.freeze()
-        total = 0.0
-        order = torch.randperm(len(inputs), generator=generator)
-        for step in range(steps):
-            done = (epoch * steps + step) / (epochs * steps)
-            for group in optimizer.param_groups:
-                group["lr"] = 0.5 * learning_rate * (1 + math.cos(math.pi * done))
-            chosen = order[step * batch : (step + 1) * batch].to(inputs.device)
-            x = inputs[chosen] if augment is None else augment(inputs[chosen], generator)
-            total += _step(module, optimizer, loss, x, targets[chosen], epoch)
+        value = training.epoch()
         if progress is not None:
-            progress(epoch, total / steps)
+            progress(epoch, value)
     return module.eval()
-
-
-def _step(
-    module: GraphModule, optimizer: torch.optim.Optimizer, loss: Loss, x: Tensor, targets: Tensor, epoch: int
-) -> float:
-    output = module(x)
-    assert isinstance(output, Tensor)
-    value = loss(output, x, targets)
-    number = float(value.detach())
-    if not math.isfinite(number):
-        raise QualityError(
-            "TC-Q120",
-            f"the loss of quantization-aware training became {number} in epoch {epoch + 1}",
-            fix="lower its learning rate",
-        )
-    optimizer.zero_grad(set_to_none=True)
-    value.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return number

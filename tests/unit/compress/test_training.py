@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from tinycompress.compress.task import Task
 from tinycompress.compress.train import Trainer, learning_rate
 from tinycompress.data import Split
 from tinycompress.errors import ConfigError, QualityError
-from tinycompress.ir.store import graph_sha256
+from tinycompress.ir.store import graph_sha256, load
 
 CPU = torch.device("cpu")
 
@@ -71,20 +73,29 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
     assert [line.epoch for line in resumed.history] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("method", ["differentiable", "taylor"])
-def test_pruning_resumes_exactly(method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        PruneSettings(method="differentiable"),
+        PruneSettings(method="differentiable", importance="l1"),
+        PruneSettings(method="dsa"),
+        PruneSettings(method="taylor"),
+    ],
+    ids=["differentiable", "differentiable-l1", "dsa", "taylor"],
+)
+def test_pruning_resumes_exactly(settings: PruneSettings, tmp_path: Path) -> None:
     graph = initialise(chain((6, 8, 6)), 0)
     size = PaperModel(graph, Network(graph, CPU).groups).evaluate({})["flash_bytes"]
 
     def run(checkpoint: Path | None, stop: int | None) -> Trainer:
-        hook = HOOKS[method](PruneSettings(method=method), {"flash_bytes": 0.5 * size}, PaperModel, 6, 0)
+        hook = HOOKS[settings.method](settings, {"flash_bytes": 0.5 * size}, PaperModel, 6, 0)
 
         def progress(stage: str, text: str, fraction: float | None = None) -> None:
             if stop is not None and text.startswith(f"epoch {stop}/"):
                 raise KeyboardInterrupt
 
-        settings = TrainSettings(epochs=6, batch=16, lr=0.05)
-        made = Trainer(graph, blobs(), settings, CPU, hook=hook, checkpoint=checkpoint, progress=progress)
+        epochs = TrainSettings(epochs=6, batch=16, lr=0.05)
+        made = Trainer(graph, blobs(), epochs, CPU, hook=hook, checkpoint=checkpoint, progress=progress)
         made.run()
         return made
 
@@ -128,12 +139,23 @@ def test_a_run_survives_being_killed(tmp_path: Path) -> None:
 
 
 def test_a_diverging_run_stops_and_says_where(tmp_path: Path) -> None:
-    poisoned = blobs()
-    poisoned.train.inputs[5] = 1e30
-    settings = TrainSettings(epochs=3, batch=16, lr=10.0)
-    made = Trainer(initialise(chain(), 0), poisoned, settings, CPU, checkpoint=tmp_path / "c")
-    with pytest.raises(QualityError, match=r"TC-Q102: the loss became (nan|inf) at step \d+ \(epoch \d\)"):
-        made.run()
+    """The loss is NaN from step 9 on, in the third of epochs of 4 steps: the state after the second is kept."""
+    calls = itertools.count()
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        value = torch.nn.functional.cross_entropy(output, target)
+        return value * float("nan") if next(calls) == 9 else value
+
+    def start(epochs: int, task: Task) -> Trainer:
+        settings = TrainSettings(epochs=epochs, batch=16, schedule="constant", lr=0.05)
+        return Trainer(initialise(chain(), 0), task, settings, CPU, checkpoint=tmp_path / "c")
+
+    with pytest.raises(QualityError, match=r"TC-Q102: the loss became nan at step 9 \(epoch 3\)"):
+        start(3, replace(blobs(), loss=loss)).run()
+    kept = start(2, blobs())
+    kept.checkpoint = tmp_path / "other"
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["epoch-000001"]
+    assert graph_sha256(load(tmp_path / "c" / "epoch-000001" / "graph")) == graph_sha256(kept.run())
 
 
 def test_cutting_in_mid_training_keeps_the_function_and_the_momentum() -> None:

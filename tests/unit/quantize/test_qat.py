@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -13,12 +15,14 @@ from tinycompress.execute import reference
 from tinycompress.frontends.torch_export import import_module
 from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
 from tinycompress.ir.graph import Graph, Preprocess, QuantGraph
+from tinycompress.ir.store import graph_sha256
 from tinycompress.ir.tensor import DType
 from tinycompress.quantize.evaluate import accuracy
 from tinycompress.quantize.ptq import quantize
 from tinycompress.quantize.qat import (
     METHODS,
     QatQuantizer,
+    QatTraining,
     convert,
     fake_quantize,
     prepare_qat,
@@ -163,6 +167,31 @@ def test_training_is_repeatable(task) -> None:
     for name, tensor in found[0].tensors.items():
         if tensor.is_constant:
             np.testing.assert_array_equal(found[1].tensor(name).constant, tensor.constant)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_resumed_training_is_the_uninterrupted_one(task, method: str, stop: int) -> None:
+    """Stopped after `stop` of 4 epochs (the scales freeze after 3) and taken up in a module of its own."""
+    graph, images, labels = task
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+
+    def start() -> QatTraining:
+        return QatTraining(
+            prepare_qat(graph, images[:100], method=method), x, y, lambda o, i, t: F.cross_entropy(o, t), epochs=4,
+            learning_rate=1e-3, augment=lambda b, g: b + 0.1 * torch.randn(b.shape, generator=g),
+        )  # fmt: skip
+
+    straight, stopped, resumed = start(), start(), start()
+    losses = [straight.epoch() for _ in range(4)]
+    found = [stopped.epoch() for _ in range(stop)]
+    kept = io.BytesIO()
+    torch.save(stopped.state(), kept)
+    kept.seek(0)
+    resumed.load_state(torch.load(kept, weights_only=True))
+    found += [resumed.epoch() for _ in range(4 - stop)]
+    assert found == losses
+    assert graph_sha256(convert(resumed.module)) == graph_sha256(convert(straight.module))
 
 
 def test_documented_input_range_and_fixed_outputs_are_kept() -> None:

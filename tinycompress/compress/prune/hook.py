@@ -74,6 +74,9 @@ class PruneHook:
         self._gates = self.gates(trainer, step)
         trainer.network.set_gates(self._gates)
 
+    def gradients(self) -> list[Tensor]:
+        return [] if self.is_done else list(self.gate_gradients().values())
+
     def after_backward(self, trainer: Trainer, step: int) -> None:
         if not self.is_done:
             self._remember(self.gate_gradients())

@@ -141,6 +141,11 @@ class SoftWidths:
         assert self._mask.grad is not None
         return {g: self._mask.grad[i, :n] for i, (g, n) in enumerate(self.sizes.items())}
 
+    def gradients(self) -> list[Tensor]:
+        """What `gate_gradients` and `step` read, for averaging in place: ∂loss/∂mask and ∂loss/∂α."""
+        leaves = (self._mask, self._alpha)
+        return [leaf.grad for leaf in leaves if leaf is not None and leaf.grad is not None]
+
     @property
     def is_gated(self) -> bool:
         """True once a mask is in use, so that its gradients are what the importances average."""

@@ -74,6 +74,11 @@ class SoftHook(PruneHook):
             return self.soft.gate_gradients()
         return super().gate_gradients()
 
+    def gradients(self) -> list[Tensor]:
+        if self.is_done or self.soft is None or not self.soft.is_gated:
+            return super().gradients()
+        return self.soft.gradients()
+
     def after_backward(self, trainer: Trainer, step: int) -> None:
         super().after_backward(trainer, step)
         progress = self._progress(trainer, step)
@@ -138,10 +143,11 @@ class SoftHook(PruneHook):
         return " " + " ".join(parts)
 
     def state(self) -> dict[str, Any]:
-        low = {g: p.clone() for g, p in self._low.items()}
-        return super().state() | {"soft": None if self.soft is None else self.soft.state(), "low": low}
+        soft = None if self.soft is None else self.soft.state()
+        low, weighed = ({g: t.clone() for g, t in kept.items()} for kept in (self._low, self._weighed))
+        return super().state() | {"soft": soft, "low": low, "weighed": weighed}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         super().load_state(state)
-        self._pending = state["soft"]
-        self._low = dict(state["low"])
+        self.soft, self._pending = None, state["soft"]
+        self._low, self._weighed = dict(state["low"]), dict(state["weighed"])
