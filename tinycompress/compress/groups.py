@@ -52,13 +52,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Groups:
-    """All channel groups of one graph. `channels[tensor]` numbers the channels along the tensor's last axis."""
+    """All channel groups of one graph.
+
+    `channels[tensor]` numbers the channels along the tensor's last axis; `slot_parts[i]` says which groups, how often,
+    make up the axis of `slots[i]`.
+    """
 
     all: tuple[Group, ...]
     channels: Mapping[str, Ids]
     slots: tuple[Slot, ...]
     _parts: Mapping[str, Parts] = field(init=False, repr=False, default_factory=dict)
-    _slot_parts: tuple[Parts, ...] = field(init=False, repr=False, default=())
+    slot_parts: tuple[Parts, ...] = field(init=False, repr=False, default=())
 
     @property
     def prunable(self) -> tuple[Group, ...]:
@@ -97,7 +101,7 @@ class Groups:
         for name, parts in self._parts.items():
             if shapes.get(name):
                 shapes[name] = (*shapes[name][:-1], _length(parts, sizes))
-        for slot, parts in zip(self.slots, self._slot_parts, strict=True):
+        for slot, parts in zip(self.slots, self.slot_parts, strict=True):
             shape = shapes[slot.constant]
             shapes[slot.constant] = (*shape[: slot.axis], _length(parts, sizes), *shape[slot.axis + 1 :])
         return shapes
@@ -114,7 +118,7 @@ class Groups:
             )
 
         object.__setattr__(self, "_parts", {tensor: parts(ids) for tensor, ids in self.channels.items()})
-        object.__setattr__(self, "_slot_parts", tuple(parts(slot.channels) for slot in self.slots))
+        object.__setattr__(self, "slot_parts", tuple(parts(slot.channels) for slot in self.slots))
 
 
 def _length(parts: Parts, sizes: Mapping[str, Any]) -> Any:

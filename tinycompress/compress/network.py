@@ -81,8 +81,8 @@ class Network:
         rows = [gates.get(g.name, torch.ones(g.size, device=self.device)) for g in self.groups.all]
         flat = torch.cat([row.to(self.device) for row in rows])
         factors: dict[str, Tensor] = {}
-        for slot in self.groups.slots:
-            if slot.role == INPUT and any(g in gates for g in self._groups_of(slot)):
+        for slot, parts in zip(self.groups.slots, self.groups.slot_parts, strict=True):
+            if slot.role == INPUT and any(g in gates for g, _ in parts):
                 axis = self._axis(slot)
                 weights = self.module.parameter(slot.op, "weights")
                 shape = [1] * weights.ndim
@@ -93,10 +93,6 @@ class Network:
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Puts a 0/1 mask on the weights of operators, by operator name, in the module's layout."""
         self.factors.factors = dict(masks)
-
-    def _groups_of(self, slot: Slot) -> list[str]:
-        present = {int(c) for c in slot.channels}
-        return [g.name for g in self.groups.all if present & set(g.channels)]
 
     def _axis(self, slot: Slot) -> int:
         op = self._ops[slot.op]

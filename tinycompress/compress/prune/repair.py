@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ from tinycompress.units import format_bytes, format_count
 
 TIGHTENING = 0.98
 """Factor on the budgets given to the cost model while the planner's exact plan is still over."""
+
+WIDE = 512
+"""Networks with more prunable channels are repaired and filled many channels at a time, by bisection."""
+COARSE = 0.02
+"""Relative excess from which on a pass of bulk repair goes all the way instead of half of it."""
 
 Widths = dict[str, int]
 Evaluate = Callable[[Mapping[str, int]], Mapping[str, float]]
@@ -63,13 +69,14 @@ def fit(
 
     Repair removes, while a budget is exceeded, the channel with the least share of its group's remaining importance
     per relative saving of the violated resources; where two tied peaks let no single removal help, the widest group
-    gives. Fill adds the channel with the largest share per relative cost as long as everything stays inside. Raises
-    BudgetError TC-B201 when the minimum is over.
+    gives. Fill adds the channel with the largest share per relative cost as long as everything stays inside. Above
+    `WIDE` channels both take many at prices of one pass. Raises BudgetError TC-B201 when the minimum is over.
     """
     ranked = {g: np.sort(np.asarray(s, dtype=np.float64))[::-1] for g, s in scores.items()}
     widths = {g: max(int(n), minimum[g]) for g, n in wanted.items()}
-    repaired = _repair(widths, ranked, budget, evaluate, minimum)
-    filled = _fill(widths, ranked, budget, evaluate)
+    is_wide = sum(len(s) for s in ranked.values()) > WIDE
+    repaired = (_repair_in_bulk if is_wide else _repair)(widths, ranked, budget, evaluate, minimum)
+    filled = (_fill_in_bulk if is_wide else _fill)(widths, ranked, budget, evaluate)
     return Fitted(widths, repaired, filled)
 
 
@@ -142,6 +149,93 @@ def _fill(
             return added
         widths[best[1]] += 1
         added += 1
+
+
+def _repair_in_bulk(
+    widths: Widths,
+    ranked: Mapping[str, NDArray[np.float64]],
+    budget: Mapping[str, float],
+    evaluate: Evaluate,
+    minimum: Mapping[str, int],
+) -> int:
+    """`_repair` for wide networks: a pass prices every group once, then removes what halves the worst excess.
+
+    No pass takes more than a quarter of a group, since the peak of memory moves.
+    """
+    removed = 0
+    while True:
+        now = evaluate(widths)
+        over = {n: e for n, e in excess(now, budget).items() if e > 0}
+        if not over:
+            return removed
+        candidates = [g for g in widths if widths[g] > minimum[g]]
+        if not candidates:
+            check_feasible(widths, budget, evaluate)
+        priced: list[tuple[float, str]] = []
+        for group in candidates:
+            less = evaluate({**widths, group: widths[group] - 1})
+            saving = sum((float(now[n]) - float(less[n])) / budget[n] for n in over)
+            if saving > 0:
+                last = widths[group] - max(1, (widths[group] - minimum[group]) // 4)
+                kept = range(widths[group], last, -1)
+                priced += [(_share(ranked[group], n - 1, n) / saving, group) for n in kept]
+        widest = max(candidates, key=lambda g: widths[g] - minimum[g])
+        order = [group for _, group in sorted(priced)] or [widest]
+        goal = max(over.values()) / 2 if max(over.values()) > COARSE else 0.0
+
+        def reaches(count: int, order: list[str] = order, goal: float = goal) -> bool:
+            use = evaluate(_changed(widths, order[:count], -1))
+            return max(excess(use, budget).values()) <= goal
+
+        count = _first(reaches, len(order))
+        widths.update(_changed(widths, order[:count], -1))
+        removed += count
+
+
+def _fill_in_bulk(
+    widths: Widths, ranked: Mapping[str, NDArray[np.float64]], budget: Mapping[str, float], evaluate: Evaluate
+) -> int:
+    """`_fill` for wide networks: a pass prices every group with room once, then adds what fits in that order."""
+    added = 0
+    has_room = {g for g, scores in ranked.items() if widths[g] < len(scores)}
+    while True:
+        now = evaluate(widths)
+        priced: list[tuple[float, str]] = []
+        for group in sorted(has_room):
+            more = evaluate({**widths, group: widths[group] + 1})
+            if any(e > 0 for e in excess(more, budget).values()):
+                has_room.remove(group)
+                continue
+            cost = sum((float(more[n]) - float(now[n])) / limit for n, limit in budget.items())
+            kept = range(widths[group], len(ranked[group]))
+            priced += [(_share(ranked[group], n, n + 1) / max(cost, 1e-9), group) for n in kept]
+        if not priced:
+            return added
+        order = [group for _, group in sorted(priced, reverse=True)]
+
+        def exceeds(count: int, order: list[str] = order) -> bool:
+            use = evaluate(_changed(widths, order[:count], 1))
+            return max(excess(use, budget).values()) > 0
+
+        count = len(order) if not exceeds(len(order)) else _first(exceeds, len(order)) - 1
+        widths.update(_changed(widths, order[:count], 1))
+        has_room = {g for g in has_room if widths[g] < len(ranked[g])}
+        added += count
+
+
+def _changed(widths: Mapping[str, int], groups: Sequence[str], by: int) -> Widths:
+    """Widths with one channel more or less for every occurrence of a group."""
+    counts = Counter(groups)
+    return {g: n + by * counts[g] for g, n in widths.items()}
+
+
+def _first(holds: Callable[[int], bool], most: int) -> int:
+    """The least count in 1 … most for which a condition that stays true holds; `most` when it never does."""
+    low, high = 1, most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
 
 
 def uniform_widths(full: Mapping[str, int], budget: Mapping[str, float], evaluate: Evaluate, least: int = 1) -> Widths:
