@@ -100,7 +100,7 @@ input_shape = [1, 8, 8]
 source = "data.npz"
 
 [budget]
-weights_bytes = 600
+weights_bytes = 320
 
 [compress]
 threads = 1

@@ -18,6 +18,7 @@ import typer
 
 import tinycompress.cli
 from tinycompress import __version__
+from tinycompress.compress.team import launched
 from tinycompress.errors import TinycompressError
 
 INTERRUPTED = 130
@@ -80,7 +81,7 @@ def run(arguments: list[str]) -> int:
     _load_commands()
     command = typer.main.get_command(app)
     try:
-        code: object = command.main(args=arguments, prog_name="tinycompress", standalone_mode=False)
+        code = _invoke(command, arguments)
     except TinycompressError as error:
         print_diagnostic(error)
         return error.exit_code
@@ -103,6 +104,22 @@ def run(arguments: list[str]) -> int:
     if code == INTERRUPTED:  # typer's own answer to Ctrl-C
         return _interrupted()
     return code if isinstance(code, int) else 0
+
+
+def _invoke(command: click.Command, arguments: list[str]) -> object:
+    """Run a command; under torchrun the first process does, and the others train with it until it is done."""
+    rank, count = launched()
+    if rank > 0:
+        from tinycompress.pipeline.compressing import follow
+
+        follow()
+        return 0
+    code: object = command.main(args=arguments, prog_name="tinycompress", standalone_mode=False)
+    if count > 1 and not code:
+        from tinycompress.pipeline.compressing import dismiss
+
+        dismiss()
+    return code
 
 
 def _interrupted() -> int:

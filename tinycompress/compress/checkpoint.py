@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,34 +40,40 @@ class Checkpoint:
         self.device = device
 
     def resume(self, training: Resumable) -> None:
-        """Puts `training` where the last run stopped; without a stored state nothing changes."""
+        """Puts `training` where the last run stopped; where nothing is stored all begin as the first process does."""
         state = self._read() if self.team.leads else None
-        state = self.team.same(state, self.device)
         if state is not None:
             training.load_state(state)
+        self._agree(training)
 
     def keep(self, training: Resumable, epoch: int) -> None:
         """Stores the state after `epoch`; the other processes take over the first one's."""
-        if self.folder is None and self.team.size == 1:
-            return
-        state = training.state() if self.team.leads else None
-        if state is not None:
-            self._write(state, epoch)
-        state = self.team.same(state, self.device)
-        if not self.team.leads:
-            assert state is not None
-            training.load_state(state)
+        if self.folder is not None and self.team.leads:
+            self._write(self.folder, training.state(), epoch)
+        self._agree(training)
 
-    def _write(self, state: State, epoch: int) -> None:
-        if self.folder is None:
+    def _agree(self, training: Resumable) -> None:
+        if self.team.size == 1:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        final = self.folder / f"{_EPOCH}{epoch:06d}"
+        if self.team.leads:
+            state = training.state()
+            packed = io.BytesIO()
+            torch.save({k: v for k, v in state.items() if k != "graph"}, packed)
+            self.team.tell((state.get("graph"), packed.getvalue()))
+            return
+        graph, packed_state = self.team.hear()
+        found: State = torch.load(io.BytesIO(packed_state), map_location=self.device, weights_only=True)
+        training.load_state(found if graph is None else {**found, "graph": graph})
+
+    @staticmethod
+    def _write(folder: Path, state: State, epoch: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        final = folder / f"{_EPOCH}{epoch:06d}"
         with replaced_folder(final, _SCRATCH) as scratch:
             torch.save({k: v for k, v in state.items() if k != "graph"}, scratch / "training.pt")
             if "graph" in state:
                 save(state["graph"], scratch / "graph")
-        for entry in self.folder.iterdir():
+        for entry in folder.iterdir():
             if entry != final:
                 shutil.rmtree(entry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ from tinycompress.compress.result import CompressResult, StageLine
 from tinycompress.compress.shrink import shrink
 from tinycompress.compress.stages import Stages
 from tinycompress.compress.task import Budget, Task
-from tinycompress.compress.team import ALONE
+from tinycompress.compress.team import Team, join
 from tinycompress.compress.train import (
     Objective,
     Progress,
@@ -48,7 +49,8 @@ from tinycompress.compress.train import (
 )
 from tinycompress.compress.verdict import CALIBRATION_SAMPLES, calibrated, fits, integer_score, plan_within
 from tinycompress.data import spread
-from tinycompress.errors import BudgetError, QualityError
+from tinycompress.errors import BudgetError, QualityError, TinycompressError
+from tinycompress.execute.torch_module import GraphModule
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.inputs import real_inputs
 from tinycompress.ir.store import graph_sha256
@@ -78,14 +80,37 @@ def compress(
     is judged by the exact plan, instructions and latency (at `clock_hz`) by the estimate, accuracy by the integer
     reference on the test split.
 
+    In processes that torchrun started, each calls this with the same arguments, all train together and return the same
+    result; only the first one writes to `directory` and reports progress.
+
     Raises BudgetError TC-B201 (no network this small exists; names the nearest budget), TC-B202 (the result does not
     fit), QualityError TC-Q101 (accuracy floor missed), TC-Q102 (training diverged), ConfigError TC-C3xx (data).
     """
     recipe, budget = recipe or Recipe(), budget or Budget()
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    run = _Run(prepare_for_training(graph), task, budget, recipe, progress, has_dsp, clock_hz, directory, teacher)
-    return run.result()
+    team = join()
+    run = _Run(
+        prepare_for_training(graph), task, budget, recipe, progress if team.leads else silent, has_dsp, clock_hz,
+        directory if team.leads else None, teacher, team,
+    )  # fmt: skip
+    if not team.leads:
+        return run.follow()
+    result = run.result()
+    team.tell(result)
+    return result
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A training run that the first process begins and the others join; without `settings` it is the one of qat."""
+
+    name: str
+    graph: Graph
+    teacher: Graph | None
+    settings: TrainSettings | None = None
+    is_pruned: bool = False
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -99,11 +124,12 @@ class _Run:
     clock_hz: float
     directory: Path | None
     teacher_source: Graph | None
+    team: Team
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.limits = self.budget.resources
-        self.device = choose_device(self.recipe.device)
+        self.device = choose_device(self.recipe.device, self.team)
         folder = None if self.directory is None else self.directory / self._key()[:16]
         self.stages = Stages(folder)
         (output,) = self.source.outputs
@@ -155,11 +181,14 @@ class _Run:
         hook: PruneHook | None = None,
         masks: Mapping[str, Tensor] | None = None,
     ) -> Trainer:
-        """Trains `graph` to the end of `settings` and returns the trainer."""
+        """Trains `graph` to the end of `settings`, with the other processes of a team, and returns the trainer."""
+        soft = None if teacher is None else teacher.graph()
+        closed = {op: mask.cpu() for op, mask in (masks or {}).items()}
+        self.team.tell(_Job(name, graph, soft, settings, hook is not None, closed))
         objective = Objective(self.task, None, self.recipe.distill)
         trainer = Trainer(
             graph, self.task, settings, self.device, self.recipe.seed, self.recipe.augment, objective, hook,
-            self.stages.checkpoint(name), name, self.progress, masks or {},
+            self.stages.checkpoint(name), name, self.progress, masks or {}, self.team,
         )  # fmt: skip
         objective.smoothing = resolve_smoothing(settings, teacher, trainer.inputs)
         objective.teacher = (
@@ -167,6 +196,19 @@ class _Run:
         )
         trainer.run()
         return trainer
+
+    def follow(self) -> CompressResult:
+        """Trains with the first process whatever it begins, until it has the result; returns that."""
+        while not isinstance(job := self.team.hear(), CompressResult):
+            teacher = None if job.teacher is None else Network(job.teacher, self.device)
+            with contextlib.suppress(TinycompressError):  # the first process meets the same, and says so
+                if job.settings is None:
+                    self._train_aware(job.graph, teacher)
+                    continue
+                masks = {op: mask.to(self.device) for op, mask in job.masks.items()}
+                hook = self._hook() if job.is_pruned else None
+                self.train(job.name, job.graph, job.settings, teacher=teacher, hook=hook, masks=masks)
+        return job
 
     def _trained(self, trainer: Trainer, **facts: Any) -> tuple[Graph, float, dict[str, Any]]:
         return trainer.network.graph(), trainer.scores(self.task.val), facts
@@ -275,13 +317,16 @@ class _Run:
             base = self._resized(base, self._by_rule(base))
         elif settings.method == "uniform" and self.limits:
             base = self._resized(base, self._uniform(base))
-        hook = None
-        if settings.method not in ("none", "uniform") and self.limits:
-            epochs = self.recipe.train.epochs
-            hook = HOOKS[settings.method](settings, self.limits, self.model, epochs, self.recipe.seed, self.fits)
-        stage = self.stages.run("student", functools.partial(self._student, base, hook))
+        stage = self.stages.run("student", functools.partial(self._student, base, self._hook()))
         self.notes += stage.facts.get("prune", {}).get("warnings", [])
         return self._control(stage.graph)
+
+    def _hook(self) -> PruneHook | None:
+        """What prunes during training; None when the recipe's method does not, or nothing is limited."""
+        settings, epochs = self.recipe.prune, self.recipe.train.epochs
+        if settings.method in ("none", "uniform") or not self.limits:
+            return None
+        return HOOKS[settings.method](settings, self.limits, self.model, epochs, self.recipe.seed, self.fits)
 
     def _student(self, base: Graph, hook: PruneHook | None) -> tuple[Graph, float, dict[str, Any]]:
         trainer = self.train("student", base, self.recipe.train, teacher=self.teacher, hook=hook)
@@ -348,25 +393,30 @@ class _Run:
         return quantized, True
 
     def _aware(self, graph: Graph) -> tuple[Graph, float, dict[str, Any]]:
+        module = self._train_aware(graph, None if self.recipe.distill.alpha == 0 else self.teacher)
+        quantized = prepare_for_deployment(convert(module))
+        return quantized, integer_score(quantized, self.task, self.task.val), {}
+
+    def _train_aware(self, graph: Graph, teacher: Network | None) -> GraphModule:
+        """Quantization-aware training of `graph`, with the other processes of a team."""
+        self.team.tell(_Job("qat", graph, None if teacher is None else teacher.graph()))
         settings = self.recipe.qat
         inputs = real_inputs(self.task.train.inputs, graph)
         chosen = spread(len(inputs), CALIBRATION_SAMPLES)
         module = prepare_qat(graph, inputs[chosen], method=settings.method).to(self.device)
-        data = torch.from_numpy(inputs).to(self.device)
-        objective = Objective(self.task, None if self.recipe.distill.alpha == 0 else self.teacher, self.recipe.distill)
         training = QatTraining(
-            module, data, training_targets(self.task).to(self.device), objective, epochs=settings.epochs,
-            batch=settings.batch, learning_rate=settings.lr, seed=self.recipe.seed,
+            module, torch.from_numpy(inputs).to(self.device), training_targets(self.task).to(self.device),
+            Objective(self.task, teacher, self.recipe.distill), epochs=settings.epochs, batch=settings.batch,
+            learning_rate=settings.lr, seed=self.recipe.seed, team=self.team,
             augment=lambda batch, generator: augment(batch, self.recipe.augment, generator),
         )  # fmt: skip
-        checkpoint = Checkpoint(self.stages.checkpoint("qat"), ALONE, self.device)
+        checkpoint = Checkpoint(self.stages.checkpoint("qat"), self.team, self.device)
         checkpoint.resume(training)
         for epoch in range(training.done, settings.epochs):
             loss = training.epoch()
             self.progress("qat", f"epoch {epoch + 1}/{settings.epochs} loss {loss:.4f}", (epoch + 1) / settings.epochs)
             checkpoint.keep(training, epoch)
-        quantized = prepare_for_deployment(convert(module))
-        return quantized, integer_score(quantized, self.task, self.task.val), {}
+        return module
 
     def _float_score(self, graph: Graph) -> float:
         network = Network(graph, self.device)

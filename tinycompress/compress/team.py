@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from tinycompress.errors import ConfigError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 PATIENCE = timedelta(days=7)
@@ -37,7 +35,7 @@ def launched() -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Team:
-    """This process's place in its team. All members call `average`, `same` and `tell`/`hear` in the same order."""
+    """This process's place in its team. All members call `average` and `tell`/`hear` in the same order."""
 
     rank: int = 0
     size: int = 1
@@ -75,29 +73,13 @@ class Team:
                 tensor.copy_(part.view_as(tensor))
 
     def tell(self, message: Any) -> None:
-        """Gives the others an object that pickle can carry; called by the first process only."""
-        if self.size > 1:
+        """The first process gives the others an object that pickle can carry; in those it does nothing."""
+        if self.size > 1 and self.leads:
             self._broadcast(message)
 
     def hear(self) -> Any:
         """What the first process tells; waits for it."""
         return self._broadcast(None)
-
-    def same(self, state: dict[str, Any] | None, device: torch.device) -> dict[str, Any] | None:
-        """The first process's training state (tensors, numbers, a graph), its tensors on `device`."""
-        import torch
-
-        if self.size == 1:
-            return state
-        if self.leads:
-            buffer = io.BytesIO()
-            plain = None if state is None else {k: v for k, v in state.items() if k != "graph"}
-            torch.save(plain, buffer)
-            self.tell((None if state is None else state.get("graph"), buffer.getvalue()))
-            return state
-        graph, data = self.hear()
-        found: dict[str, Any] | None = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-        return found if found is None or graph is None else {**found, "graph": graph}
 
     def _broadcast(self, message: Any) -> Any:
         from torch import distributed

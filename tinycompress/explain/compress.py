@@ -31,6 +31,22 @@ EXPLAIN = {
         "The built-in training loop handles networks with one input and one output. For others, train in a loop of your own "
         "and let `compress.prune.loop.Pruner` drive the widths."
     ),
+    "TC-C314": (
+        "The recipe asks for CUDA, and torch finds no CUDA device: there is no GPU, no driver, or a torch built for the CPU. "
+        "`device = \"auto\"` uses a GPU where there is one."
+    ),
+    "TC-C316": (
+        "Under torchrun every process trains on its share of each batch, and this batch has fewer samples than there are "
+        "processes. Batch sizes of the recipe are those of the whole batch."
+    ),
+    "TC-C317": (
+        "Under torchrun every process trains on a GPU of its own, and more processes were started on this machine than it "
+        "has GPUs. Start fewer, or train on the CPU with `device = \"cpu\"`."
+    ),
+    "TC-C318": (
+        "One of the processes that torchrun started has ended, so the others cannot go on. Its own message says why; this one "
+        "only says that it was missed. The same command goes on from the last checkpoint."
+    ),
     "TC-C350": (
         "A channel group was to be cut that does not exist, may not be cut, or would be emptied. A group is frozen when its "
         "channels reach a graph input or output or pass an operator that mixes channels; the message says which."

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from tinycompress.compress.result import CompressResult
 from tinycompress.compress.run import compress
 from tinycompress.compress.task import Budget, Task
+from tinycompress.compress.team import join
 from tinycompress.config import Config
-from tinycompress.data import Dataset
+from tinycompress.data import Dataset, load_data
 from tinycompress.errors import ConfigError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.pipeline.settings import recipe_of
@@ -32,6 +33,7 @@ def compress_stage(pipeline: Pipeline, folder: Path, work: Path) -> CompressResu
         )
     if dataset is None:
         raise ConfigError("TC-C301", "compression needs data", fix="give --data, or [data] source in the recipe")
+    join().tell((config, graph, pipeline.board.has_dsp, pipeline.board.clock_hz))
     result = compress(
         graph,
         task_of(config, dataset),
@@ -44,6 +46,25 @@ def compress_stage(pipeline: Pipeline, folder: Path, work: Path) -> CompressResu
     )
     result.save(folder)
     return result
+
+
+def follow() -> None:
+    """What the other processes of torchrun do: each joins in the compressions of the first one until that is done.
+
+    They read the data by themselves and write nothing.
+    """
+    team = join()
+    while (told := team.hear()) is not None:
+        config, graph, has_dsp, clock_hz = told
+        dataset = load_data(config.data.source, seed=config.seed)
+        compress(
+            graph, task_of(config, dataset), budget_of(config), recipe_of(config), has_dsp=has_dsp, clock_hz=clock_hz
+        )
+
+
+def dismiss() -> None:
+    """Tells the other processes of torchrun that there is nothing more to do."""
+    join().tell(None)
 
 
 def task_of(config: Config, dataset: Dataset) -> Task:

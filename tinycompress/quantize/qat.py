@@ -241,6 +241,9 @@ class Loss(Protocol):
 class Share(Protocol):
     """How several processes train one network together: each takes its share of a batch, tensors are averaged."""
 
+    @property
+    def rank(self) -> int: ...
+
     def share(self, batch: Tensor, /) -> Tensor: ...
 
     def average(self, tensors: list[Tensor], weight: float, /) -> None: ...
@@ -280,6 +283,7 @@ class QatTraining:
         self.steps = max(1, len(inputs) // batch)
         self.done = 0
         """Epochs behind us."""
+        self._seed = seed
         self._quantizer = _quantizer(module)
         self._optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=learning_rate)
         self._order = torch.Generator().manual_seed(seed)
@@ -290,6 +294,8 @@ class QatTraining:
         self.module.train()
         if self.done >= self.freeze_after * self.epochs:
             self._quantizer.freeze()
+        if self.team is not None and self.team.rank > 0:
+            self._changes.manual_seed(self._seed + self.team.rank * self.epochs + self.done)
         total = 0.0
         order = torch.randperm(len(self.inputs), generator=self._order)
         for step in range(self.steps):
