@@ -344,6 +344,34 @@ def _svdf(m: GraphMaker, x: str) -> None:
     m.pool.append(y)
 
 
+def _lstm(m: GraphMaker, x: str) -> None:
+    if len(m.tensors[x].shape) == 3:
+        rows, width, channels = m.tensors[x].shape
+        x = m.emit(o.Reshape, (x,), m.same(x), shape=(rows, width * channels))
+    steps, features = m.tensors[x].shape
+    units = int(m.rng.integers(1, 9))
+    kernels = m.weights((4, units, features), 0)
+    recurrent = m.weights((4, units, units), 0)
+    cell = QParams.per_tensor(2.0 ** -int(m.rng.integers(10, 15)), 0, 16)
+    qparams = m.qparams(float(m.rng.uniform(0.004, 0.012)))
+    names = {role: f"{role}{len(m.tensors)}" for role in ("hidden", "next_hidden", "cell", "next_cell")}
+    for role, name in names.items():
+        kind = (DType.INT16, cell) if "cell" in role else (DType.INT8, qparams)
+        m.tensors[name] = Tensor(name, (units,), *kind)
+    y = f"lstm_{len(m.ops)}_y"
+    m.tensors[y] = Tensor(y, (steps, units), DType.INT8, qparams)
+    m.states += [State(names["hidden"], names["next_hidden"]), State(names["cell"], names["next_cell"])]
+    m.ops.append(
+        o.LSTM(
+            name=f"lstm_{len(m.ops)}", inputs=(x, names["hidden"], names["cell"]),
+            outputs=(y, names["next_hidden"], names["next_cell"]), input_weights=kernels, recurrent_weights=recurrent,
+            bias=m.constant("b", m.rng.integers(-9000, 9000, (4, units)).astype(np.int32)),
+            cell_clip=float(m.pick(0.0, 0.0, 0.5, 3.0)),
+        )
+    )  # fmt: skip
+    m.pool.append(y)
+
+
 STEPS: dict[str, tuple[Step, tuple[int, ...]]] = {
     "Conv2D": (_conv, (3,)),
     "DepthwiseConv2D": (_depthwise, (3,)),
@@ -371,8 +399,12 @@ STEPS: dict[str, tuple[Step, tuple[int, ...]]] = {
     "ResizeNearest": (_resize(o.ResizeNearest), (3,)),
     "ResizeBilinear": (_resize(o.ResizeBilinear), (3,)),
     "SVDF": (_svdf, (1,)),
+    "LSTM": (_lstm, (2, 3)),
 }
 """How each operator is grown, and the ranks of its first input."""
+
+STATEFUL = ("SVDF", "LSTM")
+"""Operators with state, which ONNX has no counterpart of."""
 
 
 def random_graph(seed: int, kinds: tuple[str, ...] | None = None, length: int = 6) -> QuantGraph:
@@ -381,6 +413,9 @@ def random_graph(seed: int, kinds: tuple[str, ...] | None = None, length: int = 
     names = kinds or tuple(STEPS)
     m.input((int(m.rng.integers(3, 9)), int(m.rng.integers(1, 9)), int(m.rng.integers(1, 7))))
     m.input((int(m.rng.integers(2, 24)),))
+    if names == ("LSTM",):
+        m.pool.clear()
+        m.input((int(m.rng.integers(1, 9)), int(m.rng.integers(1, 12))))
     attempts = 0
     while len(m.ops) < length and attempts < 20 * length:
         attempts += 1

@@ -46,6 +46,11 @@ def _svdf(op: o.SVDF, shapes: Shapes) -> Scalar:
     return _product(*shapes[op.feature_weights]) + _product(*shapes[op.time_weights])
 
 
+def _lstm(op: o.LSTM, shapes: Shapes) -> Scalar:
+    steps = _product(*shapes[op.outputs[0]][:-1])
+    return steps * (_product(*shapes[op.input_weights]) + _product(*shapes[op.recurrent_weights]))
+
+
 def _none(op: o.Op, shapes: Shapes) -> Scalar:
     return 0
 
@@ -57,6 +62,7 @@ MACS: dict[type[o.Op], Callable[[Any, Shapes], Scalar]] = {
     o.TransposeConv2D: _transpose_conv,
     o.FullyConnected: _fully_connected,
     o.SVDF: _svdf,
+    o.LSTM: _lstm,
 }
 
 

@@ -86,6 +86,7 @@ CHANNELS: dict[type[o.Op], Callable[[Any, Graph, ShapeMap], Scalar]] = {
     o.TransposeConv2D: _own,
     o.FullyConnected: _own,
     o.SVDF: _own,
+    o.LSTM: _own,
     o.DepthwiseConv2D: _depthwise,
     o.Add: _elementwise,
     o.Sub: _elementwise,

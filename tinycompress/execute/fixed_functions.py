@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinycompress.ir.quant_params import sigmoid_table
+
 Raw = NDArray[np.int64]
 
 INT32_MAX = 2**31 - 1
@@ -164,3 +166,32 @@ def log_of_at_least_one(value: Any, integer_bits: int, output_bits: int) -> Raw:
     denominator = multiply(p, ALPHA_I + q + multiply(ALPHA_D, square)) + multiply(ALPHA_F, q)
     fraction = multiply(divide_by_power(numerator, accumulator_bits), one_over_one_plus(denominator))
     return multiply_by_power(multiply(exponent, LOG_2) + fraction, accumulator_bits - output_bits)
+
+
+SIGMOID_TABLE = np.array(sigmoid_table(), dtype=np.int64)
+
+
+def _interpolated(magnitude: Raw, bits: int) -> Raw:
+    """The sigmoid table at magnitude / 2^bits, in units of 2^-(16 + bits); `magnitude` is below 255 · 2^bits."""
+    index = magnitude >> bits
+    low, high = SIGMOID_TABLE[index], SIGMOID_TABLE[index + 1]
+    result: Raw = (low << bits) + (magnitude & ((1 << bits) - 1)) * (high - low)
+    return result
+
+
+def sigmoid_16(x: Any) -> Raw:
+    """sigmoid(x / (24 · 512)) in Q0.15, as TFLM's int16 kernels interpolate it."""
+    x = np.asarray(x, dtype=np.int64)
+    magnitude, limit = np.abs(x), 255 << 9
+    value = np.where(magnitude >= limit, 0x7FFF << 10, _interpolated(np.minimum(magnitude, limit - 1), 9))
+    result: Raw = (np.where(x >= 0, value + (1 << 9), (1 << 25) - value + (1 << 9) - 1)) >> 10
+    return result
+
+
+def tanh_16(x: Any) -> Raw:
+    """tanh(x / (48 · 256)) in Q0.15, from the table of the sigmoid."""
+    x = np.asarray(x, dtype=np.int64)
+    magnitude, limit = np.abs(x), 255 << 8
+    value = np.where(magnitude >= limit, 0xFFFF << 8, _interpolated(np.minimum(magnitude, limit - 1), 8))
+    result: Raw = np.where(x >= 0, value - (1 << 23) + (1 << 7), (1 << 23) - value + (1 << 7) - 1) >> 8
+    return result

@@ -199,6 +199,23 @@ def _svdf(op: o.SVDF, inputs: list[Array], tensors: Tensors) -> list[Array]:
     return [*_biased(op, sums, tensors), memory]
 
 
+def _lstm(op: o.LSTM, inputs: list[Array], tensors: Tensors) -> list[Array]:
+    x, hidden, cell = inputs
+    kernels, recurrent = constant(tensors[op.input_weights]), constant(tensors[op.recurrent_weights])
+    bias = constant(tensors[op.bias]) if op.bias is not None else np.float32(0)
+    steps = x.reshape(x.shape[0], -1, x.shape[-1])
+    made = []
+    for t in range(steps.shape[1]):
+        gates = np.einsum("ni,gui->ngu", steps[:, t], kernels) + np.einsum("nh,guh->ngu", hidden, recurrent) + bias
+        enter, forget, leave = (apply(o.Function.SIGMOID, gates[:, i]) for i in (0, 1, 3))
+        cell = forget * cell + enter * np.tanh(gates[:, 2])
+        if op.cell_clip > 0:
+            cell = np.clip(cell, -op.cell_clip, op.cell_clip)
+        hidden = leave * np.tanh(cell)
+        made.append(hidden)
+    return [np.stack(made, axis=1).reshape(*x.shape[:-1], -1), hidden, cell]
+
+
 FLOAT_REFERENCE: dict[type[o.Op], Function] = {
     o.Conv2D: _conv2d,
     o.DepthwiseConv2D: _depthwise,
@@ -229,5 +246,6 @@ FLOAT_REFERENCE: dict[type[o.Op], Function] = {
     o.ResizeNearest: _moved(movement.resize_nearest),
     o.ResizeBilinear: _resize_bilinear,
     o.SVDF: _svdf,
+    o.LSTM: _lstm,
 }
 """The float meaning of every operator."""

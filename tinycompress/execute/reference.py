@@ -16,7 +16,7 @@ from tinycompress.errors import UnsupportedOpError
 from tinycompress.execute import movement
 from tinycompress.execute import windows as win
 from tinycompress.execute.batching import Result, align, run_graph
-from tinycompress.execute.reference_recurrent import svdf
+from tinycompress.execute.reference_recurrent import lstm, svdf
 from tinycompress.execute.reference_softmax import log_softmax, softmax
 from tinycompress.execute.reference_steps import (
     Context,
@@ -285,5 +285,6 @@ REFERENCE: dict[type[o.Op], Function] = {
     o.ResizeNearest: _moved(movement.resize_nearest),
     o.ResizeBilinear: _resize_bilinear,
     o.SVDF: svdf,
+    o.LSTM: lstm,
 }
 """The integer meaning of every operator; float-only operators (BatchNorm, Dropout, Dequantize) have none."""

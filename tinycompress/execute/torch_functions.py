@@ -290,6 +290,24 @@ def _svdf(op: o.SVDF, inputs: list[Tensor], context: Context) -> list[Tensor]:
     return [activate(biased, op.activation), memory]
 
 
+def _lstm(op: o.LSTM, inputs: list[Tensor], context: Context) -> list[Tensor]:
+    x, hidden, cell = inputs
+    kernels, recurrent = context.constants["input_weights"], context.constants["recurrent_weights"]
+    steps = x.reshape(x.shape[0], -1, x.shape[-1])
+    made = []
+    for t in range(steps.shape[1]):
+        gates = torch.einsum("ni,gui->ngu", steps[:, t], kernels) + torch.einsum("nh,guh->ngu", hidden, recurrent)
+        if context.bias is not None:
+            gates = gates + context.bias
+        enter, forget, leave = (torch.sigmoid(gates[:, i]) for i in (0, 1, 3))
+        cell = forget * cell + enter * torch.tanh(gates[:, 2])
+        if op.cell_clip > 0:
+            cell = cell.clamp(-op.cell_clip, op.cell_clip)
+        hidden = leave * torch.tanh(cell)
+        made.append(hidden)
+    return [torch.stack(made, dim=1).reshape(*x.shape[:-1], -1), hidden, cell]
+
+
 TORCH: dict[type[o.Op], Operation] = {
     o.Conv2D: _conv2d,
     o.DepthwiseConv2D: _depthwise,
@@ -320,5 +338,6 @@ TORCH: dict[type[o.Op], Operation] = {
     o.ResizeNearest: _resize_nearest,
     o.ResizeBilinear: _resize_bilinear,
     o.SVDF: _svdf,
+    o.LSTM: _lstm,
 }
 """The trainable meaning of every operator."""

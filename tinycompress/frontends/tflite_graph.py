@@ -32,8 +32,8 @@ def unsupported(op: FileOperator, what: str, fix: str | None = None) -> Unsuppor
     return UnsupportedOpError("TC-M204", what, where=op.label(), fix=fix)
 
 
-def batch_free(tensor: FileTensor) -> tuple[int, ...]:
-    """The tensor's shape without its leading batch dimension of 1; ModelError TC-M203 when that is something else."""
+def batch_free(tensor: FileTensor, axis: int = 0) -> tuple[int, ...]:
+    """The tensor's shape without its batch dimension of 1 at `axis`; ModelError TC-M203 when that is something else."""
     if tensor.is_dynamic:
         raise ModelError(
             "TC-M203",
@@ -41,20 +41,21 @@ def batch_free(tensor: FileTensor) -> tuple[int, ...]:
             where=tensor.name,
             fix="export the model with a fixed input shape",
         )
-    if len(tensor.shape) < 2 or tensor.shape[0] != 1:
+    if len(tensor.shape) < 2 or tensor.shape[axis] != 1:
         raise ModelError(
             "TC-M203",
-            f"tensor {tensor.name!r} has shape {list(tensor.shape)}: its first dimension must be a batch of 1",
+            f"tensor {tensor.name!r} has shape {list(tensor.shape)}: dimension {axis} must be a batch of 1",
             where=tensor.name,
             fix="export the model for batch size 1",
         )
-    return tensor.shape[1:]
+    return (*tensor.shape[:axis], *tensor.shape[axis + 1 :])
 
 
 class GraphBuilder:
     """Collects IR tensors, operators and states. Tensor arguments are indices in the file."""
 
-    def __init__(self, file: TfliteFile) -> None:
+    def __init__(self, file: TfliteFile, time_major: frozenset[int] = frozenset()) -> None:
+        """`time_major` are the file's tensors of shape `[time, batch, features]`."""
         self.file = file
         self.tensors: dict[str, Tensor] = {}
         self.ops: list[o.Op] = []
@@ -65,6 +66,8 @@ class GraphBuilder:
         self._activations: dict[int, str] = {}
         self._folded: dict[int, FileTensor] = {}
         self._constants: dict[tuple[int, str], str] = {}
+        self._variables: set[int] = set()
+        self._time_major = time_major
         for index in (*file.inputs, *file.outputs):
             name = self._tensor_names.unique(safe_name(file.tensors[index].name))
             self._activations.setdefault(index, name)
@@ -90,7 +93,11 @@ class GraphBuilder:
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Batch-free shape of an activation."""
-        return batch_free(self.file_tensor(index))
+        return batch_free(self.file_tensor(index), self.batch_axis(index))
+
+    def batch_axis(self, index: int) -> int:
+        """Where the batch is in the file's shape: 1 for a time-major sequence, otherwise 0."""
+        return int(index in self._time_major)
 
     def is_constant(self, index: int) -> bool:
         return self.file_tensor(index).data is not None
@@ -176,9 +183,9 @@ class GraphBuilder:
         )
 
     def add_constant(self, op: FileOperator, index: int, role: str, data: Array, qparams: QParams | None = None) -> str:
-        """Adds a constant named after the operator and its role; the same file tensor in the same role is shared."""
+        """Adds a constant named after the operator and its role; equal data of a file tensor in one role is shared."""
         known = self._constants.get((index, role))
-        if known is not None and self.tensors[known].shape == data.shape:
+        if known is not None and np.array_equal(self.tensors[known].constant, data):
             return known
         name = self._tensor_names.unique(f"{self.op_name(op)}_{role}")
         source = self.file_tensor(index).name
@@ -239,11 +246,21 @@ class GraphBuilder:
         self.tensors[name] = Tensor(name, shape, self.tensors[like].dtype, self.tensors[like].qparams)
         return name
 
-    def declare(self, op: FileOperator, role: str, tensor: Tensor) -> str:
-        """Adds an activation that the file does not have (state), under a name made from the operator and its role."""
-        name = self._tensor_names.unique(f"{self.op_name(op)}_{role}")
-        self.tensors[name] = Tensor(name, tensor.shape, tensor.dtype, tensor.qparams, source=tensor.source)
-        return name
+    def state(self, op: FileOperator, index: int, role: str, shape: tuple[int, ...]) -> tuple[str, str]:
+        """Makes a variable of the file state of that shape: the names of its value before and after the operator."""
+        tensor = self.file_tensor(index)
+        if not tensor.is_variable or index in self._variables or math.prod(tensor.shape) != math.prod(shape):
+            raise ModelError(
+                "TC-M206", f"{list(tensor.shape)} is no variable of {list(shape)} of its own", where=op.label()
+            )
+        self._variables.add(index)
+        names = []
+        for stem in (role, f"next_{role}"):
+            name = self._tensor_names.unique(f"{self.op_name(op)}_{stem}")
+            self.tensors[name] = Tensor(name, shape, self.dtype(index), self.qparams(index), source=tensor.name)
+            names.append(name)
+        self.states.append(State(names[0], names[1]))
+        return names[0], names[1]
 
     def add(
         self,

@@ -1,4 +1,4 @@
-"""Converters of the TFLite operators with windows, weights or state: convolutions, pools, fully connected, SVDF."""
+"""Converters of the TFLite operators with windows or weights: convolutions, pools, fully connected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import tflite
 
-from tinycompress.errors import ModelError
 from tinycompress.frontends.tflite_checks import (
     check_arity,
     check_pair,
@@ -20,9 +19,7 @@ from tinycompress.frontends.tflite_checks import (
 from tinycompress.frontends.tflite_file import FileOperator
 from tinycompress.frontends.tflite_graph import Converter, GraphBuilder, unsupported
 from tinycompress.ir import ops as o
-from tinycompress.ir.graph import State
 from tinycompress.ir.shapes import same_padding
-from tinycompress.ir.tensor import Tensor
 
 
 def _windows(op: FileOperator, options: Any) -> tuple[o.Pair, o.Pair]:
@@ -168,40 +165,6 @@ def _pool(cls: type[o.Op]) -> Converter:
     return convert
 
 
-def _svdf(g: GraphBuilder, op: FileOperator) -> None:
-    """Inputs: x, feature weights, time weights, optional bias, the variable state `[1, filters · memory]`."""
-    check_arity(op, (5,))
-    options = required_options(op, tflite.SVDFOptions)
-    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
-    feature, feature_qparams = g.weights(op, op.inputs[1], integer)
-    state = g.file_tensor(op.inputs[4])
-    if integer:
-        time, time_qparams = g.constant(op, op.inputs[2]), g.qparams(op.inputs[2])
-    else:
-        time, time_qparams = g.weights(op, op.inputs[2], False)
-    rank, _ = check_pair(op, "rank", options.Rank(), 1)
-    if not state.is_variable or time.ndim != 2 or feature.ndim != 2 or time.shape[0] != feature.shape[0]:
-        raise ModelError("TC-M206", "its weights or state do not fit together", where=op.label())
-    filters, memory = time.shape
-    if int(np.prod(state.shape)) != filters * memory or filters % rank:
-        raise ModelError("TC-M206", f"state {list(state.shape)} is not {filters} x {memory}", where=op.label())
-    kind = Tensor("state", (filters, memory), g.dtype(op.inputs[4]), g.qparams(op.inputs[4]), source=state.name)
-    before, after = g.declare(op, "state", kind), g.declare(op, "next_state", kind)
-    g.states.append(State(before, after))
-    g.add(
-        op,
-        o.SVDF,
-        (g.activation(op.inputs[0]), before),
-        (g.output(op), after),
-        feature_weights=g.add_constant(op, op.inputs[1], "feature_weights", feature, feature_qparams),
-        time_weights=g.add_constant(op, op.inputs[2], "time_weights", time, time_qparams),
-        bias=g.bias(op, op.inputs[3], integer, filters // rank),
-        rank=rank,
-        # TFLM and LiteRT clamp integer results to the type's range only, whatever the file says.
-        activation=o.NO_ACTIVATION if integer else fused_activation(op, options),
-    )
-
-
 LAYER_CONVERTERS: dict[str, Converter] = {
     "CONV_2D": _conv2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv2d,
@@ -209,5 +172,4 @@ LAYER_CONVERTERS: dict[str, Converter] = {
     "FULLY_CONNECTED": _fully_connected,
     "AVERAGE_POOL_2D": _pool(o.AveragePool2D),
     "MAX_POOL_2D": _pool(o.MaxPool2D),
-    "SVDF": _svdf,
 }

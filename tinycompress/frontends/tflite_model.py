@@ -17,6 +17,7 @@ from tinycompress.frontends.names import safe_name
 from tinycompress.frontends.tflite_file import TfliteFile, parse
 from tinycompress.frontends.tflite_graph import GraphBuilder
 from tinycompress.frontends.tflite_ops import CONVERTERS
+from tinycompress.frontends.tflite_recurrent import check_batch_axes, time_major_tensors
 from tinycompress.ir.graph import Graph, GraphInput, QuantGraph
 from tinycompress.ir.verify import to_quant_graph, verify
 
@@ -57,7 +58,7 @@ def import_tflite(data: bytes, name: str, where: str = "<bytes>") -> Graph | Qua
 
 
 def _convert(file: TfliteFile, name: str, where: str) -> Graph:
-    builder = GraphBuilder(file)
+    builder = GraphBuilder(file, time_major_tensors(file))
     problems: list[UnsupportedOpError] = []
     for index in file.inputs:
         builder.activation(index)
@@ -66,6 +67,7 @@ def _convert(file: TfliteFile, name: str, where: str) -> Graph:
         try:
             if converter is None:
                 raise UnsupportedOpError("TC-M202", f"{op.kind} is not supported", where=op.label())
+            check_batch_axes(builder, op)
             converter(builder, op)
         except UnsupportedOpError as problem:
             problems.append(problem)

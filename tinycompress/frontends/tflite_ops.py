@@ -23,6 +23,7 @@ from tinycompress.frontends.tflite_checks import (
 from tinycompress.frontends.tflite_file import FileOperator
 from tinycompress.frontends.tflite_graph import Converter, GraphBuilder, unsupported
 from tinycompress.frontends.tflite_layers import LAYER_CONVERTERS
+from tinycompress.frontends.tflite_recurrent import RECURRENT_CONVERTERS
 from tinycompress.ir import ops as o
 from tinycompress.ir.tensor import DType
 
@@ -111,9 +112,11 @@ def _transpose(g: GraphBuilder, op: FileOperator) -> None:
     perm = g.integers(op, op.inputs[1])
     if sorted(perm) != list(range(len(g.shape(op.inputs[0])) + 1)):
         raise ModelError("TC-M206", f"permutation {perm} is not one", where=op.label())
-    if perm[0] != 0:
+    before, after = g.batch_axis(op.inputs[0]), g.batch_axis(op.outputs[0])
+    if perm[after] != before:
         raise ModelError("TC-M203", f"permutation {perm} moves the batch axis", where=op.label())
-    g.add(op, o.Transpose, (g.activation(op.inputs[0]),), (g.output(op),), perm=tuple(p - 1 for p in perm[1:]))
+    kept = tuple(p - (p > before) for i, p in enumerate(perm) if i != after)
+    g.add(op, o.Transpose, (g.activation(op.inputs[0]),), (g.output(op),), perm=kept)
 
 
 def _split(g: GraphBuilder, op: FileOperator) -> None:
@@ -295,6 +298,7 @@ def _resize(cls: type[o.Op], options_class: Any) -> Converter:
 
 CONVERTERS: dict[str, Converter] = {
     **LAYER_CONVERTERS,
+    **RECURRENT_CONVERTERS,
     "ADD": _elementwise(o.Add, tflite.AddOptions),
     "SUB": _elementwise(o.Sub, tflite.SubOptions),
     "MUL": _elementwise(o.Mul, tflite.MulOptions),

@@ -346,6 +346,21 @@ class SVDF(Op):
     activation: Activation = NO_ACTIVATION
 
 
+@dataclass(frozen=True, kw_only=True)
+class LSTM(Op):
+    """Every step of an LSTM `[t,c] → [t,units]`. inputs = (x, hidden, cell), outputs = (y, next hidden, next cell).
+
+    Gates stand in the order input, forget, cell, output: `input_weights` `(4, units, c)`, `recurrent_weights`
+    `(4, units, units)`, `bias` `(4, units)`. The states are `(units,)`; quantized, the hidden state has the parameters
+    of y and the cell state is int16 with a power of two as its scale. `cell_clip` > 0 bounds the cell state.
+    """
+
+    input_weights: str = _constant()
+    recurrent_weights: str = _constant()
+    bias: str | None = _optional_constant()
+    cell_clip: float = 0.0
+
+
 ALL_OPS: tuple[type[Op], ...] = (
     Conv2D, DepthwiseConv2D, TransposeConv2D, FullyConnected,
     Add, Sub, Mul, Maximum, Minimum,
@@ -353,6 +368,6 @@ ALL_OPS: tuple[type[Op], ...] = (
     Pad, Concat, Reshape, Transpose, Slice,
     Softmax, LogSoftmax, Clamp, PReLU, Table,
     BatchNorm, Dropout, Quantize, Dequantize,
-    ResizeNearest, ResizeBilinear, SVDF,
+    ResizeNearest, ResizeBilinear, SVDF, LSTM,
 )  # fmt: skip
 """Every operator there is; each room's table is checked against it (`operators.py`)."""

@@ -7,6 +7,7 @@ float operations is TFLM's, so that the integers equal those of its reference ke
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,6 +157,82 @@ def svdf_multipliers(
     first = scale(x) * scale(feature) / scale(state)
     second = scale(state) * scale(time) / scale(y)
     return quantize_multiplier(float(first), rounding), quantize_multiplier(float(second), rounding)
+
+
+LSTM_GATE_BITS = 12
+"""Fraction bits of an LSTM's int16 gates before their function: Q3.12."""
+
+SIGMOID_STEPS_PER_UNIT = 24
+"""The int16 sigmoid interpolates between entries 1/24 apart; tanh(x) is 2 · sigmoid(2x) − 1."""
+
+Scaling = tuple[int, int]
+"""(multiplier, shift) of a requantization."""
+
+
+def sigmoid_table() -> tuple[int, ...]:
+    """What int16 sigmoid and tanh interpolate between, in units of 2^-16, at i / 24 for i in 0..255.
+
+    A chord of the curve lies below it; entries are raised by half the largest distance, h² · |sigmoid''| / 16. The
+    last entry is where the functions saturate.
+    """
+    entries = []
+    for i in range(255):
+        value = 1 / (1 + math.exp(-i / SIGMOID_STEPS_PER_UNIT))
+        curvature = value * (1 - value) * (1 - 2 * value)
+        entries.append(math.floor(65536 * (value - curvature / (16 * SIGMOID_STEPS_PER_UNIT**2)) + 0.5))
+    return (*entries, 65535)
+
+
+def log2_of_scale(scale: float) -> int | None:
+    """n where the scale is 2^n, as TFLM decides it (to 1e-3 in the exponent); None otherwise."""
+    exponent = math.log2(scale)
+    return round(exponent) if abs(exponent - round(exponent)) < 1e-3 else None
+
+
+@dataclass(frozen=True)
+class LSTMParams:
+    """Integers of an LSTM step, per gate where plural (input, forget, cell, output).
+
+    Gate sums become Q3.12 by `inputs` and `recurrents`; sigmoid and tanh are Q0.15. `forget` scales forget · cell and
+    `update` input · cell gate to the cell's scale, `output` scales output · tanh(cell) to y. tanh(cell) looks at
+    (cell · tanh_multiplier + rounding) >> tanh_shift. `cell_limit` bounds the cell state.
+    """
+
+    inputs: tuple[Scaling, ...]
+    recurrents: tuple[Scaling, ...]
+    forget: Scaling
+    update: Scaling
+    output: Scaling
+    tanh_multiplier: int
+    tanh_shift: int
+    cell_limit: int
+
+
+def lstm_params(op: o.LSTM, tensors: Mapping[str, Tensor], rounding: Rounding = Rounding.DOUBLE) -> LSTMParams:
+    """Parameters of a quantized LSTM. ValueError when the cell's scale is not a power of two."""
+    x, hidden, cell = (tensors[n] for n in op.inputs)
+    exponent = log2_of_scale(cell.quantization.tensor_scale)
+    if exponent is None:
+        raise ValueError(f"the cell state's scale {cell.quantization.tensor_scale:g} is not a power of two")
+
+    def gates(source: Tensor, weights: Tensor) -> tuple[Scaling, ...]:
+        scale = source.quantization.tensor_scale
+        ratios = (scale_ratio((scale, w), (2.0**-LSTM_GATE_BITS,)) for w in weights.quantization.scale)
+        return tuple(quantize_multiplier(ratio, rounding) for ratio in ratios)
+
+    unit, cell_scale = 2.0**-15, cell.quantization.tensor_scale
+    left = 15 + exponent - 3
+    limit = 32768.0 if op.cell_clip <= 0 else min(float(np.float32(op.cell_clip)) / cell_scale, 32767.0)
+    return LSTMParams(
+        gates(x, tensors[op.input_weights]),
+        gates(hidden, tensors[op.recurrent_weights]),
+        quantize_multiplier(scale_ratio((unit, cell_scale), (cell_scale,)), rounding),
+        quantize_multiplier(scale_ratio((unit, unit), (cell_scale,)), rounding),
+        quantize_multiplier(scale_ratio((unit, unit), (hidden.quantization.tensor_scale,)), rounding),
+        3 << max(left, 0),
+        max(-left, 0),
+        int(limit),
+    )
 
 
 def pad_value(op: o.Pad, y: Tensor) -> int:

@@ -172,6 +172,17 @@ def _svdf(op: o.SVDF, tensors: Tensors) -> tuple[Shape, ...]:
     return ((filters // op.rank,), tensors[op.inputs[1]].shape)
 
 
+def _lstm(op: o.LSTM, tensors: Tensors) -> tuple[Shape, ...]:
+    shape, weights = tensors[op.inputs[0]].shape, tensors[op.input_weights].shape
+    units = weights[1] if len(weights) == 3 else 0
+    is_sequence = len(shape) == 2 or (len(shape) == 3 and shape[1] == 1)
+    if not is_sequence or weights != (4, units, shape[-1]) or tensors[op.recurrent_weights].shape != (4, units, units):
+        raise ModelError("TC-M002", f"LSTM weights {list(weights)} do not fit a sequence {list(shape)}", where=op.name)
+    if any(tensors[name].shape != (units,) for name in op.inputs[1:]):
+        raise ModelError("TC-M002", f"LSTM states are not [{units}]", where=op.name)
+    return ((*shape[:-1], units), (units,), (units,))
+
+
 SHAPES: dict[type[o.Op], ShapeFunction] = {
     o.Conv2D: _conv2d,
     o.DepthwiseConv2D: _depthwise,
@@ -202,6 +213,7 @@ SHAPES: dict[type[o.Op], ShapeFunction] = {
     o.ResizeNearest: _resize,
     o.ResizeBilinear: _resize,
     o.SVDF: _svdf,
+    o.LSTM: _lstm,
 }
 
 

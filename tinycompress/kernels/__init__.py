@@ -19,6 +19,7 @@ from tinycompress.kernels import (
     fully_connected,
     fully_connected_dsp,
     layout,
+    lstm,
     mean,
     mul_dsp,
     polyphase_dsp,
@@ -60,6 +61,7 @@ PORTABLE: KernelTable = {
     o.ResizeNearest: resize.RESIZE_NEAREST,
     o.ResizeBilinear: resize.RESIZE_BILINEAR,
     o.SVDF: svdf.SVDF_S8,
+    o.LSTM: lstm.LSTM_S8,
 }
 """Kernels in portable C."""
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinycompress.execute import float_reference, reference
 from tinycompress.execute.batching import initial_state
+from tinycompress.execute.reference_steps import Context
 from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.ops import NO_ACTIVATION
@@ -36,7 +37,7 @@ def corrected_biases(graph: Graph, quantized: QuantGraph, inputs: Mapping[str, A
             seen = dequantize_values(values[name], tensors[name].quantization)
             error = _mean_output(op, seen, tensors) - _mean_output(float_op, floats[name], graph.tensors)
             tensors[op.bias] = _shifted(tensors[op.bias], error)
-        context = reference.Context(tensors, quantized.rounding)
+        context = Context(tensors, quantized.rounding)
         operands = [values[n] if n in values else tensors[n].constant for n in op.inputs]
         values.update(zip(op.outputs, reference.execute(op, operands, context), strict=True))
     return replace(quantized, tensors=tensors)

@@ -1,0 +1,79 @@
+"""LSTM, portable, against the reference; and the generated library over a sequence of inferences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.kernels import harness as h
+from tests.oracle.random_graphs import random_graph
+from tests.oracle.tflm_oracle import inputs_for
+from tinycompress.emit import generate
+from tinycompress.execute import reference
+from tinycompress.ir import ops as o
+from tinycompress.ir.graph import QuantGraph, Rounding
+from tinycompress.ir.tensor import DType, QParams
+from tinycompress.kernels import PORTABLE
+from tinycompress.plan import plan
+
+
+def lstm_graph(
+    seed: int, shape: tuple[int, ...], units: int, exponent: int, clip: float, rounding: Rounding
+) -> QuantGraph:
+    rng = np.random.default_rng(seed)
+    hidden = QParams.per_tensor(float(rng.uniform(0.004, 0.01)), int(rng.integers(-40, 40)))
+    cell = QParams.per_tensor(2.0**exponent, 0, 16)
+    weights = [rng.integers(-127, 128, (4, units, n)).astype(np.int8) for n in (shape[-1], units)]
+    scales = rng.uniform(0.003, 0.02, (2, 4))
+    op = o.LSTM(
+        name="op", inputs=("x", "h", "c"), outputs=("y", "h2", "c2"), input_weights="w", recurrent_weights="r",
+        bias="b" if seed % 3 else None, cell_clip=clip,
+    )  # fmt: skip
+    tensors = [
+        h.quantized("x", shape, 0.03, int(rng.integers(-128, 128))),
+        h.Tensor("h", (units,), DType.INT8, hidden),
+        h.Tensor("c", (units,), DType.INT16, cell),
+        h.constant("w", weights[0], scales[0], axis=0),
+        h.constant("r", weights[1], scales[1], axis=0),
+        h.constant("b", rng.integers(-9000, 9000, (4, units)).astype(np.int32)),
+    ]
+    kept = h.Tensor("h2", (units,), DType.INT8, hidden), h.Tensor("c2", (units,), DType.INT16, cell)
+    return h.one_op_graph(op, tensors, [hidden, *kept], rounding)
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("exponent", [-15, -12, -9, -4, 0])
+@pytest.mark.parametrize(("shape", "units", "clip"), [((1, 1), 1, 0.0), ((5, 7), 4, 0.0), ((3, 1, 6), 9, 0.75)])
+def test_lstm_equals_the_reference(
+    shape: tuple[int, ...], units: int, clip: float, exponent: int, rounding: Rounding
+) -> None:
+    graph = lstm_graph(7 - exponent, shape, units, exponent, clip, rounding)
+    (variant,) = PORTABLE[o.LSTM]
+    h.check(variant, graph, np.random.default_rng(units))
+
+
+def test_cell_state_off_the_powers_of_two_has_no_kernel() -> None:
+    graph = lstm_graph(1, (4, 3), 5, -11, 0.0, Rounding.DOUBLE)
+    (variant,) = PORTABLE[o.LSTM]
+    odd = h.Tensor("c", (5,), DType.INT16, QParams.per_tensor(0.0006, 0, 16))
+    other = QuantGraph(
+        graph.name, graph.inputs, graph.outputs, {**graph.tensors, "c": odd, "c2": odd}, graph.ops, graph.states
+    )
+    assert variant.supports(graph.ops[0], graph)
+    assert not variant.supports(other.ops[0], other)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_library_carries_the_states_on(tmp_path: Path, seed: int) -> None:
+    graph = random_graph(seed, ("LSTM",), 1)
+    host = generate(plan(graph), tmp_path).host()
+    samples = {name: inputs_for(graph, name, 10, 3) for name in graph.input_names}
+    state = None
+    for i in range(10):
+        sample = {name: values[i] for name, values in samples.items()}
+        result = reference.run(graph, sample, state)
+        state = result.state
+        for name, value in host.run(sample).items():
+            assert np.array_equal(value, result.outputs[name])
