@@ -84,12 +84,28 @@ class TeacherSettings(Section):
     """Student epochs per candidate when `kind` is candidates: the teacher of the best student stays."""
 
 
+class StudentSettings(Section):
+    """The network that training starts from, before pruning cuts it; and whether a second one is trained beside it."""
+
+    widths: Literal["full", "published", "fitted"] = "full"
+    """The architecture's own, or those in which every layer holds what survived of the pruned teacher's (METHODS B2.2):
+    as published, or scaled by one factor into the budget."""
+    uniform: Literal["never", "tight", "always"] = "never"
+    """Train the uniform-width network too and keep the one that validates better: when the smallest network takes more
+    than half of some budget, or always. It costs one more training run."""
+
+
 class DistillSettings(Section):
     """The soft term of the student's loss. Recipe ``patient`` is alpha 1, T 1: labels are not used (METHODS B6.1)."""
 
     recipe: Literal["hinton", "patient"] = "hinton"
     alpha: float = Field(default=0.9, ge=0, le=1)
     temperature: float = Field(default=4.0, gt=0)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the loss asks a teacher at all."""
+        return self.alpha > 0 or self.recipe == "patient"
 
 
 class QatSettings(Section):
@@ -103,7 +119,7 @@ class QatSettings(Section):
 
 
 class Recipe(Section):
-    """A whole compression: teacher, pruning during training, distillation, quantization-aware training, controls."""
+    """A whole compression: teacher, student, pruning during training, distillation, quantization-aware training."""
 
     seed: int = 0
     threads: int | None = Field(default=None, ge=1)
@@ -111,8 +127,6 @@ class Recipe(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     initial: Literal["weights", "random", "teacher"] = "weights"
     """Start from the model's own weights, from a fresh initialisation, or from the dense teacher's weights."""
-    width_rule: bool = False
-    """Start pruning from widths derived from the pruned teacher (METHODS B2.2) instead of the full network."""
     control: Literal["none", "scratch-e", "scratch-b"] = "none"
     """Train the final shape anew: with the same epochs (E) or the same compute (B)."""
     scratch_cap: float = Field(default=5.0, ge=1)
@@ -120,6 +134,7 @@ class Recipe(Section):
     augment: AugmentSettings = AugmentSettings()
     prune: PruneSettings = PruneSettings()
     teacher: TeacherSettings = TeacherSettings()
+    student: StudentSettings = StudentSettings()
     distill: DistillSettings = DistillSettings()
     qat: QatSettings = QatSettings()
 

@@ -15,27 +15,16 @@ from torch import Tensor
 
 from tinycompress.compress.augment import augment
 from tinycompress.compress.checkpoint import Checkpoint
-from tinycompress.compress.deployed import Deployed
 from tinycompress.compress.distill.rewinding import masks_of, open_masks, prune_magnitude, sparsity
-from tinycompress.compress.distill.widths import profile, rescale
-from tinycompress.compress.groups import Groups, find_groups
+from tinycompress.compress.groups import find_groups
 from tinycompress.compress.network import Network, initialise
-from tinycompress.compress.prune.criteria import norm_scores
 from tinycompress.compress.prune.hook import PruneHook, PruneReport
 from tinycompress.compress.prune.hooks import HOOKS
-from tinycompress.compress.prune.repair import (
-    Fitted,
-    Widths,
-    check_feasible,
-    excess,
-    fit_to_plan,
-    strongest,
-    uniform_widths,
-)
+from tinycompress.compress.prune.repair import excess
 from tinycompress.compress.recipe import Recipe, TrainSettings
 from tinycompress.compress.result import CompressResult, StageLine
-from tinycompress.compress.shrink import shrink
-from tinycompress.compress.stages import Stages
+from tinycompress.compress.sizing import Sizing
+from tinycompress.compress.stages import Stage, Stages
 from tinycompress.compress.task import Budget, Task
 from tinycompress.compress.team import Team, join
 from tinycompress.compress.train import (
@@ -47,9 +36,9 @@ from tinycompress.compress.train import (
     silent,
     training_targets,
 )
-from tinycompress.compress.verdict import CALIBRATION_SAMPLES, calibrated, fits, integer_score, plan_within
+from tinycompress.compress.verdict import CALIBRATION_SAMPLES, calibrated, integer_score, plan_within
 from tinycompress.data import spread
-from tinycompress.errors import BudgetError, QualityError, TinycompressError
+from tinycompress.errors import BudgetError, ConfigError, QualityError, TinycompressError
 from tinycompress.execute.torch_module import GraphModule
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.inputs import real_inputs
@@ -57,8 +46,6 @@ from tinycompress.ir.store import graph_sha256
 from tinycompress.passes import prepare_for_deployment, prepare_for_training
 from tinycompress.quantize.qat import QatTraining, convert, prepare_qat
 from tinycompress.rundir import digest
-
-_WORK = ("instructions", "latency_ms")
 
 
 def compress(
@@ -129,9 +116,18 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.limits = self.budget.resources
+        self.sizing = Sizing(self.limits, self.recipe, self.has_dsp, self.clock_hz)
         self.device = choose_device(self.recipe.device, self.team)
         folder = None if self.directory is None else self.directory / self._key()[:16]
         self.stages = Stages(folder)
+        if self.recipe.student.widths != "full" and self.recipe.teacher.kind not in ("pruned", "candidates"):
+            raise ConfigError(
+                "TC-C351",
+                f"widths {self.recipe.student.widths!r} come from a pruned teacher, teacher.kind is "
+                f"{self.recipe.teacher.kind!r}",
+                where="compress.student.widths",
+                fix="set teacher.kind to 'pruned' or 'candidates'",
+            )
         (output,) = self.source.outputs
         self.task.check_classes(self.source.tensors[output].shape[-1])
 
@@ -144,30 +140,6 @@ class _Run:
             parts.append(graph_sha256(self.teacher_source))
         arrays = [a for s in (self.task.train, self.task.val) for a in (s.inputs, s.targets) if a is not None]
         return digest(*parts, *(np.ascontiguousarray(a).tobytes() for a in arrays))
-
-    # -- resources ---------------------------------------------------------------------------------------------------
-
-    def model(self, graph: Graph, groups: Groups) -> Deployed:
-        has_work = any(name in self.limits for name in _WORK)
-        return Deployed(graph, groups, has_dsp=self.has_dsp, clock_hz=self.clock_hz, has_work=has_work)
-
-    def fits(self, graph: Graph) -> bool:
-        """Whether the planner's exact plan of `graph` is inside the memory budgets."""
-        use = self.model(graph, find_groups(graph)).evaluate({})
-        return fits(graph, self.limits, use["flash_bytes"] - use["weights_bytes"], has_dsp=self.has_dsp)
-
-    def check_feasible(self, graph: Graph) -> None:
-        """BudgetError TC-B201 when the least widths are over a budget, by the cost model or by their exact plan."""
-        groups = find_groups(graph)
-        least = {g.name: min(self.recipe.prune.min_channels, g.size) for g in groups.prunable}
-        check_feasible(least, self.limits, self.model(graph, groups).evaluate)
-        if self.limits and not self.fits(shrink(graph, {g: range(n) for g, n in least.items()}, groups)):
-            raise BudgetError(
-                "TC-B201",
-                f"the smallest network of this architecture ({self.recipe.prune.min_channels} channels per group) has "
-                "no plan inside the budget",
-                fix="raise ram_bytes or weights_bytes by a few percent",
-            )
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -191,9 +163,7 @@ class _Run:
             self.stages.checkpoint(name), name, self.progress, masks or {}, self.team,
         )  # fmt: skip
         objective.smoothing = resolve_smoothing(settings, teacher, trainer.inputs)
-        objective.teacher = (
-            teacher if self.recipe.distill.alpha > 0 or self.recipe.distill.recipe == "patient" else None
-        )
+        objective.teacher = teacher if self.recipe.distill.is_on else None
         trainer.run()
         return trainer
 
@@ -261,75 +231,57 @@ class _Run:
 
     def _trial(self, name: str, graph: Graph) -> float:
         short = self.recipe.train.model_copy(update={"epochs": self.recipe.teacher.trial_epochs})
-        student = self._resized(self.start, self._uniform(self.start))
+        student = self.sizing.uniform(self.start)
         label = f"trial-{name.replace(' ', '-')}"
         teacher = Network(graph, self.device)
         return self.stages.run(label, lambda: self._trained(self.train(label, student, short, teacher=teacher))).score
 
     # -- student -----------------------------------------------------------------------------------------------------
 
-    def _resized(self, graph: Graph, widths: Widths) -> Graph:
-        """`graph` at smaller widths: its strongest channels, or fresh weights when the start is random."""
-        groups = find_groups(graph)
-        scores = norm_scores(graph, groups, 2)
-        smaller = shrink(graph, {g: strongest(scores[g], n) for g, n in widths.items()}, groups)
-        return initialise(smaller, self.recipe.seed) if self.recipe.initial == "random" else smaller
-
-    def _uniform(self, graph: Graph) -> Widths:
-        groups = find_groups(graph)
-        model = self.model(graph, groups)
-        least = self.recipe.prune.min_channels
-
-        def choose(limits: Mapping[str, float]) -> Fitted:
-            return Fitted(uniform_widths(groups.widths(), limits, model.evaluate, least), 0, 0)
-
-        if not self.limits:
-            return groups.widths()
-        return fit_to_plan(choose, lambda w: self.fits(self._resized(graph, w)), self.limits).widths
-
-    def _by_rule(self, graph: Graph) -> Widths:
-        """Widths from the pruned teacher, scaled by one factor so that every budget holds (METHODS B2.2)."""
-        network = Network(self.teachers[-1][1], self.device)
-        alive = sparsity(network, masks_of(network)).per_constant
-        groups = find_groups(graph)
-        fractions = profile(graph, groups, dict(alive))
-        model, sizes = self.model(graph, groups), groups.widths()
-
-        def choose(limits: Mapping[str, float]) -> Fitted:
-            low, high = 0.0, 1.0
-            for _ in range(20):
-                middle = (low + high) / 2
-                inside = max(excess(model.evaluate(rescale(fractions, sizes, middle)), limits).values()) <= 0
-                low, high = (middle, high) if inside else (low, middle)
-            return Fitted(rescale(fractions, sizes, low), 0, 0)
-
-        if not self.limits:
-            return rescale(fractions, sizes, 1.0)
-        return fit_to_plan(choose, lambda w: self.fits(self._resized(graph, w)), self.limits).widths
-
     def student(self) -> Graph:
-        """The trained, pruned float network."""
-        settings = self.recipe.prune
+        """The trained, pruned float network; of two candidates the one that validates better."""
         base = self.start
         if self.recipe.initial == "teacher" and self.teachers and self.teacher_source is None:
             base = self.teachers[0][1]
-        if self.recipe.width_rule and self.teachers:
-            base = self._resized(base, self._by_rule(base))
-        elif settings.method == "uniform" and self.limits:
-            base = self._resized(base, self._uniform(base))
-        stage = self.stages.run("student", functools.partial(self._student, base, self._hook()))
+        begun, hook = base, self._hook()
+        if self.recipe.student.widths != "full":
+            assert self.teacher is not None
+            begun = self.sizing.from_teacher(base, self.teacher)
+        if self.recipe.prune.method == "uniform":
+            begun = self.sizing.uniform(begun)
+        if hook is None:
+            self.sizing.check_fits(begun)
+        stage = self.stages.run("student", functools.partial(self._student, "student", begun, hook))
         self.notes += stage.facts.get("prune", {}).get("warnings", [])
-        return self._control(stage.graph)
+        return self._control(self._better(stage, base) if hook is not None else stage.graph)
+
+    def _better(self, pruned: Stage, base: Graph) -> Graph:
+        """The pruned network, or the uniform one where the recipe asks for it and it validates better."""
+        choice, is_tight = self.recipe.student.uniform, self.sizing.is_tight(self.start)
+        if choice == "never" and is_tight:
+            self.notes.append(
+                "the smallest network takes over half of a budget: student.uniform = 'tight' may do better"
+            )
+        if choice == "never" or (choice == "tight" and not is_tight):
+            return pruned.graph
+        name = "student-uniform"
+        make = functools.partial(self._student, name, self.sizing.uniform(base), None)
+        uniform = self.stages.run(name, make)
+        kept = uniform if uniform.score > pruned.score else pruned
+        scores = f"{pruned.score:.4f} pruned, {uniform.score:.4f} uniform"
+        self.notes.append(f"{kept.name} is kept: {self.task.metric_name} on validation {scores}")
+        return kept.graph
 
     def _hook(self) -> PruneHook | None:
         """What prunes during training; None when the recipe's method does not, or nothing is limited."""
         settings, epochs = self.recipe.prune, self.recipe.train.epochs
         if settings.method in ("none", "uniform") or not self.limits:
             return None
-        return HOOKS[settings.method](settings, self.limits, self.model, epochs, self.recipe.seed, self.fits)
+        sizing = self.sizing
+        return HOOKS[settings.method](settings, self.limits, sizing.model, epochs, self.recipe.seed, sizing.fits)
 
-    def _student(self, base: Graph, hook: PruneHook | None) -> tuple[Graph, float, dict[str, Any]]:
-        trainer = self.train("student", base, self.recipe.train, teacher=self.teacher, hook=hook)
+    def _student(self, name: str, base: Graph, hook: PruneHook | None) -> tuple[Graph, float, dict[str, Any]]:
+        trainer = self.train(name, base, self.recipe.train, teacher=self.teacher, hook=hook)
         widths = trainer.network.groups.widths()
         report = PruneReport(find_groups(self.start).widths(), widths) if hook is None else hook.report
         curve = [[line.epoch, line.loss, line.score, line.seconds, line.parameters] for line in trainer.history]
@@ -341,8 +293,7 @@ class _Run:
             return student
         settings = self.recipe.train
         if self.recipe.control == "scratch-b":
-            dense = self.model(self.start, find_groups(self.start)).evaluate({})["macs"]
-            ratio = float(dense) / float(self.model(student, find_groups(student)).evaluate({})["macs"])
+            ratio = self.sizing.use(self.start)["macs"] / self.sizing.use(student)["macs"]
             epochs = round(settings.epochs * min(self.recipe.scratch_cap, ratio))
             settings = settings.model_copy(update={"epochs": epochs})
         fresh = initialise(student, self.recipe.seed + 1)
@@ -355,11 +306,11 @@ class _Run:
 
     def result(self) -> CompressResult:
         """Runs everything that is not stored yet, and judges it."""
-        self.check_feasible(self.start)
+        self.sizing.check_feasible(self.start)
         graph = self.student()
         quantized, trained = self._quantized(graph)
         groups = find_groups(graph)
-        use = {n: float(v) for n, v in self.model(graph, groups).evaluate({}).items()}
+        use = self.sizing.use(graph)
         plan = plan_within(quantized, self.limits, use["flash_bytes"] - use["weights_bytes"], has_dsp=self.has_dsp)
         use["flash_bytes"] += plan.weights_bytes - use["weights_bytes"]
         use |= {"arena_bytes": plan.arena_bytes, "weights_bytes": plan.weights_bytes}
@@ -393,7 +344,7 @@ class _Run:
         return quantized, True
 
     def _aware(self, graph: Graph) -> tuple[Graph, float, dict[str, Any]]:
-        module = self._train_aware(graph, None if self.recipe.distill.alpha == 0 else self.teacher)
+        module = self._train_aware(graph, self.teacher if self.recipe.distill.is_on else None)
         quantized = prepare_for_deployment(convert(module))
         return quantized, integer_score(quantized, self.task, self.task.val), {}
 
@@ -426,10 +377,7 @@ class _Run:
     def _lines(self) -> list[StageLine]:
         lines = []
         for stage in self.stages.done:
-            resources: dict[str, float] = {}
-            if not isinstance(stage.graph, QuantGraph):
-                found = self.model(stage.graph, find_groups(stage.graph)).evaluate({})
-                resources = {n: float(v) for n, v in found.items()}
+            resources = {} if isinstance(stage.graph, QuantGraph) else self.sizing.use(stage.graph)
             lines.append(
                 StageLine(stage.name, stage.score, stage.graph.parameters, resources, stage.seconds, stage.facts)
             )

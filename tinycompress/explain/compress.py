@@ -7,8 +7,9 @@ EXPLAIN = {
         "input buffer, the classifier's outputs) do not shrink; a smaller input or a smaller architecture does."
     ),
     "TC-B202": (
-        "The finished network exceeds a limit that only the finished network can show, such as instructions. Give the "
-        "pruner a reserve with prune.safety (0.05 is 5 %) and run again; finished stages are reused."
+        "The network exceeds a limit: the finished one, which only then shows what cannot be priced exactly before, such as "
+        "instructions; or one that the recipe leaves as it is (prune.method 'none'). Give the pruner a reserve with "
+        "prune.safety (0.05 is 5 %) and run again, or name a pruning method."
     ),
     "TC-Q101": (
         "The compressed network is inside every resource budget, but its integer form scores below budget.min_accuracy on the "
@@ -33,7 +34,7 @@ EXPLAIN = {
     ),
     "TC-C314": (
         "The recipe asks for CUDA, and torch finds no CUDA device: there is no GPU, no driver, or a torch built for the CPU. "
-        "`device = \"auto\"` uses a GPU where there is one."
+        '`device = "auto"` uses a GPU where there is one.'
     ),
     "TC-C316": (
         "Under torchrun every process trains on its share of each batch, and this batch has fewer samples than there are "
@@ -41,7 +42,7 @@ EXPLAIN = {
     ),
     "TC-C317": (
         "Under torchrun every process trains on a GPU of its own, and more processes were started on this machine than it "
-        "has GPUs. Start fewer, or train on the CPU with `device = \"cpu\"`."
+        'has GPUs. Start fewer, or train on the CPU with `device = "cpu"`.'
     ),
     "TC-C318": (
         "One of the processes that torchrun started has ended, so the others cannot go on. Its own message says why; this one "
@@ -50,5 +51,10 @@ EXPLAIN = {
     "TC-C350": (
         "A channel group was to be cut that does not exist, may not be cut, or would be emptied. A group is frozen when its "
         "channels reach a graph input or output or pass an operator that mixes channels; the message says which."
+    ),
+    "TC-C351": (
+        "The recipe derives the student's widths from what survives in a pruned teacher (student.widths), and there is no "
+        "pruned teacher of the student's own architecture. Set teacher.kind to 'pruned' or 'candidates', or leave the "
+        "widths at 'full'."
     ),
 }

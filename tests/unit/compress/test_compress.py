@@ -10,7 +10,9 @@ import pytest
 
 from tests.unit.compress.networks import chain, resnet
 from tests.unit.compress.test_training import blobs
+from tinycompress.compress import train
 from tinycompress.compress.deployed import Deployed
+from tinycompress.compress.distill.widths import rescale, student_widths
 from tinycompress.compress.groups import find_groups
 from tinycompress.compress.recipe import parse_recipe
 from tinycompress.compress.run import compress
@@ -101,10 +103,70 @@ def test_controls_train_the_found_shape_anew(control: str) -> None:
     assert epochs == 4 if control == "scratch-e" else epochs > 4
 
 
-def test_width_rule_gives_a_student_inside_the_budget() -> None:
-    changed = recipe(width_rule=True, teacher={"kind": "pruned", "rounds": 2, "train": SHORT}, prune={"method": "none"})
-    result = compress(GRAPH, blobs(), BUDGET, changed)
-    assert result.resources["weights_bytes"] <= BUDGET.resources["weights_bytes"]
+PRUNED_TEACHER = {"kind": "pruned", "rounds": 2, "train": {**SHORT, "epochs": 2}}
+
+
+def test_a_students_widths_come_from_the_pruned_teacher() -> None:
+    changed = {"teacher": PRUNED_TEACHER, "prune": {"method": "none"}, "train": {**SHORT, "epochs": 1}}
+    published = compress(GRAPH, blobs(), None, recipe(student={"widths": "published"}, **changed))
+    teacher = next(stage for stage in published.stages if stage.name == "teacher-2")
+    expected = student_widths(GRAPH, find_groups(GRAPH), teacher.facts["surviving"])
+    assert published.widths == rescale(expected, find_groups(GRAPH).widths(), 1.0)
+    assert sum(published.widths.values()) < sum(find_groups(GRAPH).widths().values())
+    fitted = compress(GRAPH, blobs(), BUDGET, recipe(student={"widths": "fitted"}, **changed))
+    assert 0.8 * BUDGET.resources["weights_bytes"] < fitted.resources["weights_bytes"]
+    assert fitted.resources["weights_bytes"] <= BUDGET.resources["weights_bytes"]
+
+
+def test_a_published_student_is_pruned_on_or_refused() -> None:
+    tight = Budget(weights_bytes=int(0.3 * FULL["weights_bytes"]))
+    changed = {"teacher": PRUNED_TEACHER, "student": {"widths": "published"}, "train": {**SHORT, "epochs": 2}}
+    for method in ("l1", "uniform"):
+        result = compress(GRAPH, blobs(), tight, recipe(prune={"method": method}, **changed))
+        assert result.resources["weights_bytes"] <= tight.resources["weights_bytes"]
+    with pytest.raises(BudgetError, match=r"TC-B202.*nothing prunes it: weights_bytes \d+ of \d+"):
+        compress(GRAPH, blobs(), tight, recipe(prune={"method": "none"}, **changed))
+
+
+def test_widths_need_a_pruned_teacher_of_the_same_architecture() -> None:
+    fitted = {"student": {"widths": "fitted"}}
+    with pytest.raises(ConfigError, match=r"TC-C351: widths 'fitted' come from a pruned teacher, .* is 'dense'"):
+        compress(GRAPH, blobs(), None, recipe(teacher={"kind": "dense"}, **fitted))
+    other = recipe(teacher={**PRUNED_TEACHER, "train": {**SHORT, "epochs": 0}}, **fitted)
+    with pytest.raises(ConfigError, match="TC-C351: the teacher's weights"):
+        compress(GRAPH, blobs(), None, other, teacher=chain((16, 16, 16), seed=1))
+
+
+def test_every_round_trains_the_whole_schedule_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: dict[str, list[float]] = {}
+    epoch = train.Trainer._epoch
+
+    def recorded(self: train.Trainer, number: int) -> float:
+        loss = epoch(self, number)
+        rates.setdefault(self.stage, []).append(self._rate())
+        return loss
+
+    monkeypatch.setattr(train.Trainer, "_epoch", recorded)
+    compress(GRAPH, blobs(), None, recipe(teacher={**PRUNED_TEACHER, "train": SHORT}, prune={"method": "none"}))
+    assert rates["teacher"] == rates["teacher-1"] == rates["teacher-2"]
+    assert len(set(rates["teacher"])) == SHORT["epochs"]
+
+
+@pytest.mark.parametrize(("choice", "share"), [("always", 0.6), ("tight", 0.6), ("tight", 0.3)])
+def test_the_uniform_network_is_a_second_candidate(choice: str, share: float) -> None:
+    tried = choice == "always" or share < 0.5
+    budget = Budget(weights_bytes=int(share * FULL["weights_bytes"]))
+    changed = recipe(student={"uniform": choice}, prune={"method": "differentiable", "min_channels": 3})
+    result = compress(GRAPH, blobs(), budget, changed)
+    stages = {stage.name: stage for stage in result.stages}
+    assert ("student-uniform" in stages) == tried
+    assert result.resources["weights_bytes"] <= budget.resources["weights_bytes"]
+    if tried:
+        kept = max(("student", "student-uniform"), key=lambda name: stages[name].score)
+        assert result.widths == stages[kept].facts["prune"]["after"]
+        assert any(note.startswith(f"{kept} is kept: accuracy on validation") for note in result.notes)
+        uniform = stages["student-uniform"]
+        assert uniform.resources["weights_bytes"] <= budget.resources["weights_bytes"]
 
 
 def test_candidate_teachers_are_tried_on_the_student() -> None:

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
 
-from tests.unit.compress.networks import chain, resnet
+from tests.unit.compress.networks import Net, chain, resnet
 from tinycompress.compress.distill.losses import (
     Distillation,
     cross_entropy,
     matched_smoothing,
     soft_divergence,
 )
-from tinycompress.compress.distill.widths import chain_widths, profile, rescale, stage_width
+from tinycompress.compress.distill.widths import rescale, student_widths
 from tinycompress.compress.groups import find_groups
+from tinycompress.ir import ops as o
+from tinycompress.ir.graph import Graph
 
 TEACHER = torch.tensor([[2.0, 0.0, 0.0]], dtype=torch.float64)
 STUDENT = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
@@ -63,43 +66,105 @@ def test_matched_smoothing_gives_the_teachers_confidence() -> None:
     assert 1 - epsilon + epsilon / 3 == pytest.approx(confidence)
 
 
+def convolutions(graph: Graph) -> list[str]:
+    return [op.weights for op in graph.ops if isinstance(op, o.Conv2D | o.DepthwiseConv2D)]
+
+
+def alive(graph: Graph, density: float = 1.0) -> dict[str, int]:
+    """Survivors when every layer keeps the same share."""
+    return {c: round(density * graph.tensors[c].elements) for op in graph.ops for c in op.constants()}
+
+
+@pytest.fixture(scope="module")
+def vgg19() -> Graph:
+    net = Net((16, 16, 3))
+    x = "x"
+    for position, width in enumerate(VGG19):
+        x = net.relu(net.conv(x, width))
+        x = net.pool(x) if position in (1, 3, 7, 11) else x
+    return net.graph(net.fc(net.flatten(x), 10))
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> Graph:
+    """Every stage projects, the first one too, as in the published students."""
+    net = Net((8, 8, 3))
+    x = net.relu(net.conv("x", 64))
+    for width in (64, 128, 256, 512):
+        x = net.relu(net.add(net.conv(x, width, 1), net.conv(net.relu(net.conv(x, width)), width)))
+        x = net.relu(net.add(x, net.conv(net.relu(net.conv(x, width)), width)))
+    return net.graph(net.fc(net.mean(x), 10))
+
+
 @pytest.mark.parametrize("name", PUBLISHED_CHAINS)
-def test_chain_rule_gives_the_published_vgg_widths(name: str) -> None:
+def test_the_rule_gives_the_published_vgg_widths(name: str, vgg19: Graph) -> None:
     widths = PUBLISHED_CHAINS[name]
-    surviving = [9 * a * b for a, b in itertools.pairwise([3, *widths])]
-    assert chain_widths(surviving, 3) == widths
+    counts = [9 * a * b for a, b in itertools.pairwise([3, *widths])]
     dense = sum(9 * a * b for a, b in itertools.pairwise([3, *VGG19]))
     target = {"ST36": 0.64, "ST59": 0.41, "ST79": 0.21}[name]
-    assert sum(surviving) / dense == pytest.approx(target, abs=0.005)
+    assert sum(counts) / dense == pytest.approx(target, abs=0.005)
+    surviving = dict(zip(convolutions(vgg19), counts, strict=True))
+    assert list(student_widths(vgg19, find_groups(vgg19), surviving).values()) == widths
 
 
 @pytest.mark.parametrize("name", PUBLISHED_STAGES)
-def test_stage_rule_gives_the_published_resnet_widths(name: str) -> None:
+def test_the_rule_gives_the_published_resnet_widths(name: str, resnet18: Graph) -> None:
+    names = iter(convolutions(resnet18))
+    surviving = {next(names): 9 * 3 * 64}
     before = 64
     for width in PUBLISHED_STAGES[name]:
-        surviving = 9 * before * width + 9 * width**2 + before * width + 18 * width**2
-        assert stage_width(surviving, before, blocks=2, projection=True) == width
+        projected = (before * width, 9 * before * width, 9 * width**2)
+        surviving |= {next(names): count for count in (*projected, 9 * width**2, 9 * width**2)}
         before = width
+    found = student_widths(resnet18, find_groups(resnet18), surviving)
+    per_stage = [list(found.values())[1 + 3 * stage : 4 + 3 * stage] for stage in range(4)]
+    assert [len(found), found["conv0"]] == [13, 64]
+    assert per_stage == [[width] * 3 for width in PUBLISHED_STAGES[name]]
 
 
-def test_profile_of_an_unpruned_teacher_is_the_full_width() -> None:
-    for graph in (chain(), resnet()):
-        groups = find_groups(graph)
-        alive = {c: graph.tensors[c].elements for op in graph.ops for c in op.constants()}
-        assert set(profile(graph, groups, alive).values()) == {1.0}
+def inverted_residuals() -> Graph:
+    """Two stages of inverted residuals, the first without an addition."""
+    net = Net((8, 8, 3))
+    x = net.block("x", 8)
+    x = net.bn(net.conv(net.depthwise(net.block(x, 24, 1)), 12, 1))
+    for width in (16, 16, 16):
+        inner = net.bn(net.conv(net.relu(net.depthwise(net.block(x, 4 * width, 1))), width, 1))
+        x = net.add(x, inner) if net.shape(x) == net.shape(inner) else inner
+    return net.graph(net.fc(net.mean(x), 5))
 
 
-def test_profile_is_the_chain_rule_on_a_chain() -> None:
-    graph = chain((8, 16, 12))
+SMALL = {"chain": chain((8, 16, 12)), "resnet": resnet(widths=(8, 12, 16)), "inverted": inverted_residuals()}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_unpruned_teacher_gives_the_full_width(name: str) -> None:
+    graph = SMALL[name]
     groups = find_groups(graph)
-    alive = {c: graph.tensors[c].elements for op in graph.ops for c in op.constants()}
-    halved = {c: n // 2 for c, n in alive.items()}
-    convs = [op.constants()[0] for op in graph.ops if op.kind == "Conv2D"]
-    expected = chain_widths([halved[c] for c in convs], 2)
-    found = profile(graph, groups, halved)
-    assert [round(f * g.size) for f, g in zip(found.values(), groups.prunable, strict=True)] == expected
+    assert student_widths(graph, groups, alive(graph)) == groups.widths()
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("density", [0.3, 0.64, 1.3])
+def test_a_student_holds_what_survived(name: str, density: float) -> None:
+    """Rounding a width by half a channel is all that keeps the student's weights from the teacher's survivors."""
+    graph = SMALL[name]
+    groups = find_groups(graph)
+    surviving = alive(graph, density)
+    widths = student_widths(graph, groups, surviving)
+    shapes = groups.shapes(graph, widths)
+    held = sum(math.prod(shapes[c]) for c in convolutions(graph))
+    assert held == pytest.approx(sum(surviving[c] for c in convolutions(graph)), rel=0.12)
+
+
+def test_an_inverted_residual_stage_keeps_its_proportions() -> None:
+    graph = SMALL["inverted"]
+    groups = find_groups(graph)
+    widths = student_widths(graph, groups, alive(graph, 0.3))
+    trunk = next(g for g in groups.prunable if len(g.producers) == 3)
+    inner = [g for g in groups.prunable if g.size == 64]
+    assert all(widths[g.name] == pytest.approx(4 * widths[trunk.name], abs=2) for g in inner)
 
 
 def test_rescaling_keeps_the_profile_within_the_sizes() -> None:
-    assert rescale({"a": 0.5, "b": 1.0}, {"a": 16, "b": 32}, 0.5) == {"a": 4, "b": 16}
-    assert rescale({"a": 0.5, "b": 1.0}, {"a": 16, "b": 32}, 3.0, multiple=4) == {"a": 16, "b": 32}
+    assert rescale({"a": 8, "b": 32}, {"a": 16, "b": 32}, 0.5) == {"a": 4, "b": 16}
+    assert rescale({"a": 8, "b": 40}, {"a": 16, "b": 32}, 1.0) == {"a": 8, "b": 32}
