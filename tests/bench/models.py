@@ -1,208 +1,251 @@
-"""Every third-party model of the shared folder: imported, deployed in the emulator, compared with a foreign oracle.
+"""Every third-party model of the shared folder: imported, compared with a foreign oracle, deployed in the emulator.
 
-Run as `python -m tests.bench.models [--samples N] [--json FILE] [NAME ...]` with TINYCOMPRESS_DATA set. One row per
-model: multiply-accumulates, RAM and flash of the library (exact), instructions (counted), and bytes that differ between
-reference and target, and between the foreign oracle and the reference. Float models are calibrated on random data here:
-their accuracy says nothing. Exit status 1 when an exact oracle differs or a model does not import.
+    python -m tests.bench.models [--work DIR] [--samples N] [--json] [--write] [NAME ...]
+
+TINYCOMPRESS_DATA names the folder with `models/`. One row per model: multiply-accumulates, RAM and flash of the library
+(exact), instructions (counted), bytes that differ between the integer reference, the C on this machine (sanitized,
+every tensor) and the emulated board (outputs of every sample, every tensor of one), and what the oracle says. Float
+models are calibrated on shared real data where there is some, else on random data: their accuracy says nothing here.
+
+`--work DIR` keeps finished rows; the same command again goes on behind them, as long as neither the models nor the
+sources have changed. Rows go to stdout (`--json`: one document), progress to stderr; `--write` puts the table into
+docs/results/models.md. Exit status 1 when a model is refused or anything differs beyond its tolerance.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-import tinycompress as tc
-from tests.oracle.onnx_oracle import as_input, as_source, session
-from tests.oracle.tflm_oracle import Tflm, differing_bytes, file_indices, index_of, inputs_for
-from tinycompress.errors import TinycompressError
-from tinycompress.execute import float_reference, reference
+from tests.oracle.agreement import ORACLES, Agreement, agreement, real_samples, version
+from tinycompress.codec import decode, encode
+from tinycompress.config import load_config
+from tinycompress.errors import BudgetError, TinycompressError
 from tinycompress.frontends import load_file
-from tinycompress.ir.fixedpoint import dequantize_values
-from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.graph import QuantGraph
+from tinycompress.pipeline import Pipeline
+from tinycompress.pipeline.target import Target
+from tinycompress.report.model import Report
 
-
-@dataclass(frozen=True)
-class Agreement:
-    """A foreign oracle on one model: what it is, the tolerance that holds, and what was compared."""
-
-    oracle: str
-    tolerance: str
-    samples: int
-    tensors: int
-    mismatching: int
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "results" / "models.md"
+SOURCES = ("tinycompress", "codegen", "firmware", "boards", "tests/oracle", "tests/bench/models.py")
+DEPLOYED_SAMPLES = 5
+CALIBRATION_SAMPLES = 100
+TITLES = ("model", "came as", "MACs", "RAM B", "flash B", "instructions", "host differs", "target differs")
+PROGRESS_S = 5.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model of the table; None where a stage was not reached, which `error` explains."""
+    """One model of the table; None where a stage was not reached, which `error` explains.
+
+    `calibration` says on what a float model was calibrated. `host_differing` and `target_differing` are bytes, over
+    `tensors` tensors of the deployed network.
+    """
 
     model: str
     kind: str
     agreement: Agreement | None = None
+    calibration: str = "-"
     macs: int | None = None
     ram_bytes: int | None = None
     flash_bytes: int | None = None
     instructions: int | None = None
-    target_mismatching_bytes: int | None = None
+    tensors: int | None = None
+    host_differing: int | None = None
+    target_differing: int | None = None
+    fits: bool = True
     error: str = ""
 
     @property
     def is_good(self) -> bool:
-        """Imported, and nothing differs from the oracle or between reference and target."""
-        return self.agreement is not None and not self.agreement.mismatching and not self.target_mismatching_bytes
+        """Imported; nothing outside the oracle's tolerance; where it fits the board, equal bytes everywhere."""
+        if self.agreement is None or not self.agreement.is_good:
+            return False
+        return not self.fits or (self.host_differing == 0 and self.target_differing == 0)
 
 
-def agreement(path: Path, graph: Graph, samples: int) -> Agreement:
-    """The model against the oracle of its format."""
-    if path.suffix == ".onnx":
-        return _onnx_agreement(path, graph, samples)
-    if isinstance(graph, QuantGraph):
-        return _tflm_agreement(path, graph, samples)
-    return _float_tflite_agreement(path, graph, samples)
+class Progress:
+    """Lines on stderr, at most one every PROGRESS_S seconds within a stage."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._last = 0.0
+
+    def __call__(self, stage: str, text: str, fraction: float | None = None) -> None:
+        if time.monotonic() - self._last > PROGRESS_S:
+            self._last = time.monotonic()
+            print(f"{self._label}: {stage} {text}", file=sys.stderr, flush=True)
 
 
-def _tflm_agreement(path: Path, graph: QuantGraph, samples: int) -> Agreement:
-    """Every operator's output, byte for byte; at the cut where float edges were cut."""
-    oracle = Tflm(path.read_bytes(), keeps_tensors=True)
-    indices = file_indices(graph, oracle.file)
-    noise = {name: inputs_for(graph, name, samples, 0) for name in graph.input_names}
-    fed_types = [oracle.file.tensors[i].type_name for i in oracle.file.inputs]
-    state = None
-    wrong = 0
-    for i in range(samples):
-        sample = {name: values[i] for name, values in noise.items()}
-        result = reference.run(graph, sample, state)
-        state = result.state
-        fed = [
-            dequantize_values(value, graph.tensors[name].quantization) if kind == "FLOAT32" else value
-            for (name, value), kind in zip(sample.items(), fed_types, strict=True)
-        ]
-        oracle.run(fed)
-        wrong += sum(differing_bytes(oracle.tensor(index), result.tensors[name]) for name, index in indices.items())
-        for op in graph.ops:
-            if len(op.outputs) == 2:
-                index = oracle.file.operators[index_of(op)].inputs[4]
-                wrong += differing_bytes(oracle.tensor(index), result.tensors[op.outputs[1]])
-    return Agreement("tflite-micro", "exact", samples, len(indices), wrong)
-
-
-def _float_tflite_agreement(path: Path, graph: Graph, samples: int) -> Agreement:
-    """LiteRT's outputs to 1e-3 of their range (hybrid models: it quantizes activations on the fly, 5e-2)."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path))
-    interpreter.allocate_tensors()
-    (described,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-    is_hybrid = any("dequantized" in note for note in graph.notes)
-    tolerance = 5e-2 if is_hybrid else 1e-3
-    generator = np.random.default_rng(0)
-    wrong = 0
-    for _ in range(min(samples, 20)):
-        sample = generator.uniform(0, 1, graph.tensors[graph.input_names[0]].shape).astype(np.float32)
-        interpreter.set_tensor(described["index"], sample[np.newaxis])
-        interpreter.invoke()
-        expected = interpreter.get_tensor(result["index"])[0]
-        found = float_reference.run(graph, {graph.input_names[0]: sample}).output
-        wrong += int(np.sum(np.abs(found - expected) > tolerance * max(1.0, float(np.abs(expected).max()))))
-    return Agreement("ai-edge-litert", f"{tolerance:g}", min(samples, 20), 1, wrong)
-
-
-def _onnx_agreement(path: Path, graph: Graph, samples: int) -> Agreement:
-    """onnxruntime's outputs: one unit for quantized models, 1e-4 for float ones."""
-    runtime = session(path.read_bytes(), optimize=False)
-    (described,) = runtime.get_inputs()
-    shape = tuple(described.shape[1:])
-    generator = np.random.default_rng(0)
-    name = graph.input_names[0]
-    wrong = 0
-    for _ in range(samples):
-        real = generator.uniform(0, 255 if isinstance(graph, QuantGraph) else 1, shape).astype(np.float32)
-        (expected,) = runtime.run(None, {described.name: real[np.newaxis]})
-        sample = as_input(graph, name, real)
-        if isinstance(graph, QuantGraph):
-            integers = reference_inputs(graph, name, sample)
-            output = graph.tensors[graph.outputs[0]].quantization
-            found = reference.run(graph, {name: integers}).output
-            wanted = np.rint(expected[0] / output.tensor_scale) + output.tensor_zero_point
-            wrong += int(np.sum(np.abs(as_source(graph, "", found, expected.shape[1:]) - wanted) > 1))
-        else:
-            found = float_reference.run(graph, {name: sample}).output
-            difference = np.abs(as_source(graph, "", found, expected.shape[1:]) - expected[0])
-            wrong += int(np.sum(difference > 1e-4 * max(1.0, float(np.abs(expected).max()))))
-    tolerance = "1 unit" if isinstance(graph, QuantGraph) else "1e-4"
-    return Agreement("onnxruntime", tolerance, samples, 1, wrong)
-
-
-def reference_inputs(graph: QuantGraph, name: str, sample: np.ndarray) -> np.ndarray:
-    """A real sample as the graph's integers."""
-    from tinycompress.ir.fixedpoint import quantize_values
-
-    return quantize_values(sample, graph.tensors[name].quantization, graph.tensors[name].dtype)
-
-
-def examine(path: Path, root: Path, samples: int) -> Row:
+def examine(path: Path, label: str, samples: int, data_dir: Path, say: Progress) -> Row:
     """The row of one model."""
-    label = str(path.relative_to(root).with_suffix(path.suffix))
     try:
         graph = load_file(path)
     except TinycompressError as error:
         return Row(label, "refused", error=str(error))
-    kind = "int8" if isinstance(graph, QuantGraph) else "float"
-    found = agreement(path, graph, samples)
-    with tempfile.TemporaryDirectory() as run:
-        settings = {"deploy.samples": 3, "data.calibration": "random"}
+    found = agreement(path, graph, samples, data_dir, lambda text: say("compare", text))
+    row = Row(label, "int8" if isinstance(graph, QuantGraph) else "float", found)
+    with tempfile.TemporaryDirectory() as scratch:
+        calibration = "-"
+        settings = {"model.source": str(path), "board": "stm32f746", "deploy.samples": DEPLOYED_SAMPLES}
+        if row.kind == "float":
+            settings["data.calibration"], calibration = _calibration(path, data_dir, Path(scratch))
         try:
-            report = tc.deploy(path, emulate=True, run=run, settings=settings)
+            with Pipeline.open(load_config(None, settings), Path(scratch) / "run", progress=say) as pipeline:
+                host = pipeline.simulate().validation
+                report = pipeline.deploy(Target(emulate=True))
+        except BudgetError as error:
+            return replace(row, calibration=calibration, fits=False, error=str(error))
         except TinycompressError as error:
-            return Row(label, kind, found, error=str(error))
-    return Row(
-        label,
-        kind,
-        found,
-        report.model.macs,
-        report.ram.total_bytes,
-        report.flash.total_bytes,
-        report.counted.instructions if report.counted else None,
-        report.validation.mismatching_bytes,
+            return replace(row, calibration=calibration, error=str(error))
+    return _deployed(replace(row, calibration=calibration, host_differing=host.mismatching_bytes), report)
+
+
+def _deployed(row: Row, report: Report) -> Row:
+    assert report.counted is not None
+    return replace(
+        row,
+        macs=report.model.macs,
+        ram_bytes=report.ram.total_bytes,
+        flash_bytes=report.flash.total_bytes,
+        instructions=report.counted.instructions,
+        tensors=report.validation.tensors,
+        target_differing=report.validation.mismatching_bytes,
     )
 
 
-def line(row: Row) -> str:
+def _calibration(path: Path, data_dir: Path, folder: Path) -> tuple[str, str]:
+    """(what --calibration gets, what the table says)."""
+    real = real_samples(path, data_dir)
+    if real is None:
+        return "random", "random"
+    file = folder / "calibration.npz"
+    np.savez(file, x=real[:CALIBRATION_SAMPLES])
+    return str(file), f"{min(CALIBRATION_SAMPLES, len(real))} real inputs"
+
+
+# -- rows that are done ------------------------------------------------------------------------------------------------
+
+
+def state_of_sources() -> str:
+    """A digest over everything that a row depends on but the model: our sources and the oracles' versions."""
+    digest = hashlib.sha256(" ".join(version(oracle) for oracle in ORACLES).encode())
+    for name in SOURCES:
+        top = ROOT / name
+        for file in sorted(p for p in (top.rglob("*") if top.is_dir() else [top]) if p.is_file()):
+            if "__pycache__" not in file.parts:
+                digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def kept(file: Path | None, key: str, make: Callable[[], Row]) -> Row:
+    """The row in `file` when it was made under the same `key`, else a new one, kept there."""
+    if file is not None and file.exists():
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if document["key"] == key:
+            found: Row = decode(Row, document["row"])
+            return found
+    row = make()
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_suffix(".tmp")
+        scratch.write_text(json.dumps({"key": key, "row": encode(row)}, indent=1) + "\n", encoding="utf-8")
+        scratch.replace(file)
+    return row
+
+
+# -- output ------------------------------------------------------------------------------------------------------------
+
+
+def cells(row: Row) -> list[str]:
+    """The row's cells, the oracle's words last."""
+    numbers = (row.macs, row.ram_bytes, row.flash_bytes, row.instructions, row.host_differing, row.target_differing)
+    came = row.kind if row.calibration == "-" else f"{row.kind}, {row.calibration}"
+    return [row.model, came, *("-" if n is None else f"{n:,}" for n in numbers), oracle_text(row.agreement)]
+
+
+def oracle_text(found: Agreement | None) -> str:
+    """``tflite-micro exact: 1498 x 13, 0 differ, top-1 498/498``."""
+    if found is None:
+        return "-"
+    text = f"{found.oracle} {found.tolerance}: {found.samples} x {found.tensors}, {found.mismatching} differ"
+    return text + (f", top-1 {found.same_top1}/{found.real_samples}" if found.real_samples else "")
+
+
+def line(texts: list[str]) -> str:
     """One printed row."""
-    a = row.agreement
-    oracle = f"{a.oracle} {a.tolerance}: {a.samples} x {a.tensors}, {a.mismatching} differ" if a else "-"
-    cells = (row.macs, row.ram_bytes, row.flash_bytes, row.instructions, row.target_mismatching_bytes)
-    return f"{row.model:44} {row.kind:6}" + "".join(f"{'-' if c is None else c:>14}" for c in cells) + f"  {oracle}"
+    return f"{texts[0]:42} {texts[1]:24}" + "".join(f"{t:>15}" for t in texts[2:-1]) + f"  {texts[-1]}"
+
+
+def page(rows: list[Row], samples: int) -> str:
+    """docs/results/models.md."""
+    used = ", ".join(f"{oracle} {version(oracle)}" for oracle in ORACLES)
+    text = [
+        "# Third-party models",
+        "",
+        "Made by `python -m tests.bench.models --write` with TINYCOMPRESS_DATA set; each file is imported as it is and",
+        "deployed on the emulated STM32F746. RAM and flash of the library are exact, instructions counted. *host",
+        "differs*: bytes over every tensor between the integer reference and the C on this machine under sanitizers;",
+        f"*target differs*: the same for the emulated board ({DEPLOYED_SAMPLES} inputs, every tensor of the first).",
+        "",
+        f"The oracle's column: {samples} noise inputs and all shared real ones x tensors compared, and what lies",
+        "outside the tolerance (*1 unit*: one step of the output's scale); *top-1*: real inputs on which both name the",
+        "same class. Float models are calibrated on what the second column says; the oracle compares the float network.",
+        "",
+        f"Oracles: {used}.",
+        "",
+        "| " + " | ".join((*TITLES, "oracle")) + " |",
+        "|---" * (len(TITLES) + 1) + "|",
+        *("| " + " | ".join(cells(row)) + " |" for row in rows),
+    ]
+    return "\n".join(text) + "\n"
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the table; --json also writes it."""
+    """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="only models whose path contains one of these")
-    parser.add_argument("--samples", type=int, default=100, help="inputs compared with the foreign oracle")
-    parser.add_argument("--json", type=Path, help="write the rows here too")
+    parser.add_argument("--samples", type=int, default=1000, help="noise inputs compared with the foreign oracle")
+    parser.add_argument("--work", type=Path, help="keep finished rows here and go on behind them")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {PAGE.relative_to(ROOT)}")
     options = parser.parse_args(arguments)
-    root = Path(os.environ["TINYCOMPRESS_DATA"]) / "models"
-    paths = sorted(p for p in root.rglob("*") if p.suffix in (".tflite", ".onnx"))
-    print(f"{'model':44} {'kind':6}" + "".join(f"{t:>14}" for t in ("MACs", "RAM", "flash", "instructions", "differ")))
+    named = os.environ.get("TINYCOMPRESS_DATA", "")
+    folder = Path(named) / "models"
+    if not named or not folder.is_dir():
+        parser.error("TINYCOMPRESS_DATA does not name a folder with models/")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix in (".tflite", ".onnx"))
+    paths = [p for p in paths if not options.names or any(name in str(p.relative_to(folder)) for name in options.names)]
+    sources = state_of_sources() if options.work else ""
+    if not options.json:
+        print(line([*TITLES, "oracle"]), flush=True)
     rows = []
-    for path in paths:
-        if options.names and not any(name in str(path) for name in options.names):
-            continue
-        rows.append(examine(path, root, options.samples))
-        print(line(rows[-1]), flush=True)
-        if rows[-1].error:
-            print(f"    {rows[-1].error}", flush=True)
-    if options.json is not None:
-        options.json.write_text(json.dumps([asdict(r) for r in rows], indent=2) + "\n", encoding="utf-8")
-    return 0 if all(row.is_good for row in rows) else 1
+    for number, path in enumerate(paths, 1):
+        label = str(path.relative_to(folder))
+        key = hashlib.sha256(f"{sources} {options.samples}".encode() + path.read_bytes()).hexdigest()
+        file = options.work / f"{label.replace('/', '__')}.json" if options.work else None
+        say = Progress(f"{number}/{len(paths)} {label}")
+        rows.append(kept(file, key, lambda p=path, n=label, s=say: examine(p, n, options.samples, Path(named), s)))  # type: ignore[misc]
+        if not options.json:
+            print(line(cells(rows[-1])), *([f"    {rows[-1].error}"] if rows[-1].error else []), sep="\n", flush=True)
+    if options.json:
+        oracles = {oracle: version(oracle) for oracle in ORACLES}
+        print(json.dumps({"oracles": oracles, "models": [asdict(row) for row in rows]}, indent=1))
+    if options.write:
+        PAGE.write_text(page(rows, options.samples), encoding="utf-8")
+    return int(not rows or not all(row.is_good for row in rows))
 
 
 if __name__ == "__main__":

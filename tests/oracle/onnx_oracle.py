@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.inputs import to_source_layout
 from tinycompress.ir.tensor import DType, Tensor
 
 ort = pytest.importorskip("onnxruntime", reason="PyPI onnxruntime is not installed")
@@ -44,11 +45,9 @@ def as_input(graph: Graph, name: str, sample: Array) -> Array:
     return channels_last(sample) if layout in ("CHW", "CT") else sample.reshape(graph.tensors[name].shape)
 
 
-def as_source(graph: Graph, name: str, value: Array, shape: tuple[int, ...]) -> Array:
-    """An imported output back in ONNX's batch-free `shape`, by whichever order fits."""
-    if value.shape == channels_last(np.zeros(shape, np.int8)).shape and value.ndim == 3:
-        return value.transpose(2, 0, 1).reshape(shape)
-    return value.reshape(shape)
+def as_source(graph: Graph, value: Array) -> Array:
+    """A batch-free value of the imported graph's first output as the file has it."""
+    return to_source_layout(value[np.newaxis], graph.output_layout(graph.outputs[0]))[0]
 
 
 def float_twin(graph: QuantGraph) -> Graph:
@@ -71,7 +70,8 @@ def channels_first(graph: Graph) -> Graph:
     inputs = tuple(
         replace(i, source_layout="CHW" if len(graph.tensors[i.tensor].shape) == 3 else "C") for i in graph.inputs
     )
-    return replace(graph, inputs=inputs)
+    layouts = tuple("CHW" if len(graph.tensors[n].shape) == 3 else "" for n in graph.outputs)
+    return replace(graph, inputs=inputs, output_layouts=layouts)
 
 
 def to_user(graph: Graph, value: Any) -> Any:

@@ -98,7 +98,7 @@ def test_float_networks(network: Any, shape: tuple[int, ...], opset: int) -> Non
     (expected,) = runtime.run(None, {runtime.get_inputs()[0].name: sample[np.newaxis]})
     name = graph.input_names[0]
     found = float_reference.run(graph, {name: as_input(graph, name, sample)}).output
-    np.testing.assert_allclose(as_source(graph, "", found, expected.shape[1:]), expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(as_source(graph, found), expected[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])

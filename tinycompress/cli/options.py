@@ -27,7 +27,9 @@ Port = Annotated[str | None, typer.Option("--port", help="Serial port of the boa
 Inputs = Annotated[
     Path | None, typer.Option("--inputs", help="Inputs to run, FILE.npz with one array per model input.")
 ]
-Outputs = Annotated[Path | None, typer.Option("--outputs", help="Write the target's outputs to FILE.npz.")]
+Outputs = Annotated[
+    Path | None, typer.Option("--outputs", help="Write the target's outputs to FILE.npz, axes as in your model.")
+]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the settings in force and stop.")]
 
 

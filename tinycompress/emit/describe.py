@@ -77,5 +77,13 @@ def input_notes(item: GraphInput) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def output_notes(tensor: Tensor, layout: str) -> tuple[str, ...]:
+    """Which axis order an output has, where the user's own model has another (`layout`)."""
+    if not layout:
+        return ()
+    axes = {(3, 3): "HWC", (3, 2): "T1C", (2, 2): "TC"}[len(tensor.shape), len(layout)]
+    return (f"axes {axes}, channels last; the source model's own output is {layout}",)
+
+
 def _numbers(values: tuple[float, ...]) -> str:
     return f"{values[0]:.9g}" if len(set(values)) == 1 else "[" + ", ".join(f"{v:.9g}" for v in values) + "]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinycompress.emit.contexts import IoContext, QuantizerContext, StateContext
-from tinycompress.emit.describe import input_notes, tensor_text
+from tinycompress.emit.describe import input_notes, output_notes, tensor_text
 from tinycompress.emit.layers import Naming
 from tinycompress.emit.names import Names
 from tinycompress.errors import UnsupportedOpError
@@ -20,13 +20,25 @@ def inputs_and_outputs(plan: Plan) -> tuple[tuple[IoContext, ...], tuple[IoConte
     inputs, outputs = Names(), Names()
     graph = plan.graph
     made_inputs = tuple(
-        _io(plan, i.tensor, inputs.fresh(i.tensor), "INPUT", len(graph.inputs) == 1, input_notes(i))
+        _io(plan, i.tensor, inputs.fresh(i.tensor), "INPUT", len(graph.inputs) == 1, _input_notes(plan, i))
         for i in graph.inputs
     )
     made_outputs = tuple(
-        _io(plan, name, outputs.fresh(name), "OUTPUT", len(graph.outputs) == 1, ()) for name in graph.outputs
+        _io(
+            plan,
+            name,
+            outputs.fresh(name),
+            "OUTPUT",
+            len(graph.outputs) == 1,
+            output_notes(graph.tensors[name], graph.output_layout(name)),
+        )
+        for name in graph.outputs
     )
     return made_inputs, made_outputs
+
+
+def _input_notes(plan: Plan, item: GraphInput) -> tuple[str, ...]:
+    return input_notes(item) if plan.graph.tensors[item.tensor].qparams else ()
 
 
 def _io(plan: Plan, name: str, member: str, kind: str, is_only: bool, notes: tuple[str, ...]) -> IoContext:
@@ -41,7 +53,7 @@ def _io(plan: Plan, name: str, member: str, kind: str, is_only: bool, notes: tup
         offset=plan.placements[name].offsets[0],
         source=tensor.source or name,
         description=tensor_text(tensor),
-        notes=notes if q else (),
+        notes=notes,
         scale=_float(q.tensor_scale) if q else None,
         zero_point=q.tensor_zero_point if q else None,
     )

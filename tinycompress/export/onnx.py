@@ -14,7 +14,7 @@ from tinycompress.ir.graph import Graph
 
 
 def export_onnx(graph: Graph) -> bytes:
-    """The graph as the bytes of an ONNX file, batch 1; inputs keep the user's layout and the names of the graph.
+    """The graph as the bytes of an ONNX file, batch 1; inputs and outputs keep the user's layout.
 
     Raises UnsupportedOpError TC-M307 naming every operator that has no ONNX form (and state, which ONNX lacks).
     """
@@ -43,6 +43,5 @@ def export_onnx(graph: Graph) -> bytes:
             where=graph.name,
             fix="export int8 TFLite instead, or deploy with the generated C",
         )
-    is_channels_first = not all(i.source_layout == "HWC" for i in graph.inputs)
-    outputs = [made.add_output(name, is_channels_first) for name in graph.outputs]
+    outputs = [made.add_output(name, graph.output_layout(name)) for name in graph.outputs]
     return made.model(inputs, outputs)

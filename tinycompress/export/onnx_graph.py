@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir.graph import Graph, GraphInput, QuantGraph
+from tinycompress.ir.inputs import source_axes
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
 
 OPSET = 20
@@ -173,13 +174,20 @@ class OnnxGraph:
         self.hold(entry.tensor, name, form)
         return helper.make_tensor_value_info(entry.tensor, TensorProto.FLOAT, shape)
 
-    def add_output(self, tensor: str, is_channels_first: bool) -> Any:
-        """A graph output: images channels-first when the inputs are, in the IR's own order otherwise."""
+    def add_output(self, tensor: str, layout: str) -> Any:
+        """A graph output with its axes in the order `layout`, in the IR's own where that is empty."""
         shape = self[tensor].shape
-        if len(shape) == 3 and is_channels_first:
+        if len(shape) == 3 and layout in ("CHW", "CT"):
             name, shape = self.get(tensor, Form.NCHW), (shape[2], shape[0], shape[1])
+            if layout == "CT":
+                shape = shape[:2]
+                name = self.reshape(name, (1, *shape), tensor)
         else:
             name = self.get(tensor, Form.PLAIN)
+            if layout:
+                perm = source_axes(layout)
+                name = self.node("Transpose", [name], f"{tensor}_moved", perm=[0, *(1 + p for p in perm)])
+                shape = tuple(shape[p] for p in perm)
         output = self.name(f"{tensor}_output" if tensor in self._names else tensor)
         self.nodes.append(helper.make_node("Identity", [name], [output], name=f"{output}_node"))
         return helper.make_tensor_value_info(output, TensorProto.FLOAT, (1, *shape))

@@ -72,6 +72,14 @@ def ir_axis(order: Order, axis: int) -> int:
     return order.index(axis)
 
 
+def source_letters(order: Order) -> str:
+    """The source's axis order, e.g. ``CHW``, of a value whose IR tensor holds its axes in `order`; empty when equal."""
+    letters = _PLAIN_LETTERS.get(len(order), "")
+    if not letters or order == tuple(range(len(order))):
+        return ""
+    return "".join(letters[order.index(axis)] for axis in range(len(order)))
+
+
 class ChannelsFirstBuilder:
     """Accumulates tensors and operators; `graph()` ends it. Call `at` before each source node."""
 
@@ -123,10 +131,13 @@ class ChannelsFirstBuilder:
     def graph(self, outputs: Sequence[Value]) -> Graph:
         """The finished graph; outputs keep channels-last order where they have it, else the source's order."""
         self.at("output")
-        names = []
+        names, layouts = [], []
         for value in outputs:
-            names.append(self.arrange(value, self.order(value)).tensor)
-        graph = Graph(self.name, tuple(self.inputs), tuple(names), self.tensors, tuple(self.ops))
+            order = self.order(value) if len(value.shape) <= 3 else tuple(range(len(value.shape)))
+            names.append(self.arrange(value, order).tensor)
+            layouts.append(source_letters(order))
+        known = tuple(layouts) if any(layouts) else ()
+        graph = Graph(self.name, tuple(self.inputs), tuple(names), self.tensors, tuple(self.ops), output_layouts=known)
         return graph.with_ops(graph.ops)
 
     # -- element order -------------------------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ def _cut_tail(graph: Graph) -> Graph:
     """Integer tensors that only float outputs are made from become the outputs."""
     removed: set[str] = set()
     outputs = list(graph.outputs)
+    layouts = dict(zip(graph.outputs, graph.output_layouts, strict=False))
     changed = True
     while changed:
         changed = False
@@ -97,13 +98,23 @@ def _cut_tail(graph: Graph) -> Graph:
             outputs = [n for n in outputs if n not in op.outputs]
             sources = [n for n in op.inputs if not graph.tensors[n].is_constant and n not in outputs]
             outputs[position:position] = sources
+            layouts |= {n: _layout_before(graph, op, n, layouts) for n in sources if layouts}
             changed = True
     if not removed or not all(_is_integer(graph, n) for n in outputs):
         return graph
     cut = [op for op in graph.ops if op.name in removed]
     note = f"float tail cut: {_listed(cut)}; the output is {', '.join(outputs)}"
-    kept = replace(graph, outputs=tuple(outputs), notes=(*graph.notes, note))
+    known = tuple(layouts.get(n, "") for n in outputs)
+    kept = replace(
+        graph, outputs=tuple(outputs), notes=(*graph.notes, note), output_layouts=known if any(known) else ()
+    )
     return kept.with_ops(op for op in graph.ops if op.name not in removed)
+
+
+def _layout_before(graph: Graph, op: o.Op, source: str, layouts: dict[str, str]) -> str:
+    """The axis order of a cut operator's operand: its result's, where that has the same shape."""
+    is_same = graph.tensors[source].shape == graph.tensors[op.outputs[0]].shape
+    return layouts.get(op.outputs[0], "") if is_same else ""
 
 
 def _only_feeds_outputs(graph: Graph, op: o.Op, outputs: list[str], removed: set[str]) -> bool:

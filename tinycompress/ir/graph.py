@@ -66,7 +66,8 @@ class Graph:
     """A network. `ops` are in a valid execution order; every tensor an op names is in `tensors`.
 
     Construct, then check with `ir.verify.verify`; passes return new graphs. `notes` are sentences for the report
-    (e.g. that a float softmax tail was cut).
+    (e.g. that a float softmax tail was cut). `output_layouts` is the user's axis order of each output, as
+    `GraphInput.source_layout` is an input's; empty when every output has the order of its tensor.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Graph:
     ops: tuple[Op, ...]
     states: tuple[State, ...] = ()
     notes: tuple[str, ...] = ()
+    output_layouts: tuple[str, ...] = ()
     _producer: Mapping[str, Op] = field(init=False, repr=False, compare=False, default_factory=dict)
     _consumers: Mapping[str, tuple[Op, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
@@ -111,6 +113,10 @@ class Graph:
     def consumers(self, tensor: str) -> tuple[Op, ...]:
         """Ops that read `tensor` (as input or constant), in execution order, each once."""
         return self._consumers.get(tensor, ())
+
+    def output_layout(self, tensor: str) -> str:
+        """The user's axis order of an output; empty when it is the tensor's own."""
+        return dict(zip(self.outputs, self.output_layouts, strict=False)).get(tensor, "")
 
     @property
     def input_names(self) -> tuple[str, ...]:

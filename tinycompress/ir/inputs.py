@@ -1,6 +1,11 @@
-"""From the user's samples to what a graph takes: layout, preprocessing, quantization; the same for all stages."""
+"""From the user's samples to what a graph takes: layout, preprocessing, quantization; the same for all stages.
+
+And back: outputs in the axis order of the user's own model.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -44,6 +49,26 @@ def to_graph_layout(samples: Array, entry: GraphInput, shape: tuple[int, ...]) -
 def _same(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Equal up to axes of size 1 (a grey image without channel axis, a series without width)."""
     return tuple(s for s in shape if s != 1) == tuple(s for s in wanted if s != 1)
+
+
+def source_axes(layout: str) -> tuple[int, ...]:
+    """For each axis of a user's layout, the tensor's axis that holds it; a series `[t,1,c]` counts as `[t,c]`."""
+    letters = {3: "HWC", 2: "TC"}.get(len(layout), layout)
+    return tuple(letters.index(letter) for letter in layout)
+
+
+def to_source_layout(values: Array, layout: str) -> Array:
+    """A batch `(n, *shape)` of an output in the user's axis order `layout`; as it is where that is empty."""
+    if not layout:
+        return values
+    if len(layout) == 2 and values.ndim == 4:
+        values = values.reshape(len(values), values.shape[1], values.shape[3])
+    return values.transpose(0, *(1 + axis for axis in source_axes(layout)))
+
+
+def source_outputs(outputs: Mapping[str, Array], graph: Graph) -> dict[str, Array]:
+    """Outputs `(n, *shape)` by name, each in the axis order of the user's own model."""
+    return {name: to_source_layout(values, graph.output_layout(name)) for name, values in outputs.items()}
 
 
 def real_inputs(samples: Array, graph: Graph, index: int = 0) -> Array:

@@ -37,6 +37,7 @@ def graph_json(graph: Graph) -> str:
         "outputs": encode(graph.outputs),
         "states": encode(graph.states),
         "notes": encode(graph.notes),
+        **({"output_layouts": encode(graph.output_layouts)} if graph.output_layouts else {}),
         "tensors": [_tensor_json(graph.tensors[name]) for name in sorted(graph.tensors)],
         "ops": [{"kind": op.kind, **encode(op)} for op in graph.ops],
     }
@@ -157,4 +158,5 @@ def _build(document: dict[str, Any], arrays: dict[str, Array]) -> Graph:
         ops=tuple(ops),
         states=decode(tuple[State, ...], document["states"]),
         notes=decode(tuple[str, ...], document["notes"]),
+        output_layouts=decode(tuple[str, ...], document.get("output_layouts", [])),
     )

@@ -20,7 +20,9 @@ def graph_text(graph: Graph) -> str:
     lines += [f"  input  {tensor_text(graph.tensors[name])}" for name in graph.input_names]
     lines += [f"  {op_text(op, graph)}" for op in graph.ops]
     lines += [f"  state  {s.read} <- {s.write}" for s in graph.states]
-    lines += [f"  output {name}" for name in graph.outputs]
+    for name in graph.outputs:
+        layout = graph.output_layout(name)
+        lines.append(f"  output {name}" + (f" (the model's own is {layout})" if layout else ""))
     lines += [f"  note   {note}" for note in graph.notes]
     return "\n".join(lines) + "\n"
 

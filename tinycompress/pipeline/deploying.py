@@ -11,7 +11,7 @@ from tinycompress.data import Dataset
 from tinycompress.errors import BudgetError, ConfigError, MismatchError, QualityError
 from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.ir.inputs import integer_inputs, real_inputs
+from tinycompress.ir.inputs import integer_inputs, real_inputs, source_outputs, to_source_layout
 from tinycompress.ir.tensor import Array
 from tinycompress.pipeline.measuring import TargetRun, reference_outputs, run_on_target
 from tinycompress.pipeline.reporting import build_report
@@ -49,7 +49,7 @@ def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, ou
         progress=pipeline.progress,
     )
     if outputs is not None:
-        write_outputs(outputs, run.outputs)
+        write_outputs(outputs, source_outputs(run.outputs, graph))
     accuracy = _accuracy(pipeline, dataset, run if scored else None) if dataset is not None else None
     report = build_report(
         pipeline.plan,
@@ -73,7 +73,7 @@ def _scored_samples(pipeline: Pipeline, dataset: Dataset) -> dict[str, Array]:
 
 
 def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
-    """The target's outputs as an npz file, by rename."""
+    """The target's outputs, in the axis order of the user's own model, as an npz file, by rename."""
     with replacing(path) as scratch, scratch.open("wb") as file:
         np.savez(file, **outputs)  # type: ignore[arg-type]
 
@@ -91,14 +91,22 @@ def _accuracy(pipeline: Pipeline, dataset: Dataset, run: TargetRun | None) -> m.
     integers = {graph.input_names[0]: integer_inputs(test.inputs, graph)}
     real = real_inputs(test.inputs, graph)
 
+    def score_real(values: Array, layout: str) -> float:
+        # Targets have the axis order of the user's model; an autoencoder's are its inputs, channels last like these.
+        return task.score(values if task.kind == "autoencoder" else to_source_layout(values, layout), test, real)
+
     def score(values: Array) -> float:
-        return task.score(dequantize_values(values, graph.tensors[output].quantization), test, real)
+        return score_real(dequantize_values(values, graph.tensors[output].quantization), graph.output_layout(output))
 
     floating = pipeline.float_network
+    float_score = None
+    if floating is not None:
+        name = floating.outputs[0]
+        float_score = score_real(predict(floating, real)[name], floating.output_layout(name))
     return m.Accuracy(
         metric=task.metric_name,
         samples=len(test),
-        float=None if floating is None else task.score(predict(floating, real)[floating.outputs[0]], test, real),
+        float=float_score,
         int8=score(reference_outputs(graph, integers)[output]),
         device=score(run.outputs[output]) if run is not None else None,
     )

@@ -8,7 +8,7 @@ from tinycompress import __version__
 from tinycompress.build import Firmware
 from tinycompress.cost.macs import graph_shapes as shapes_of
 from tinycompress.cost.macs import macs, op_macs
-from tinycompress.ir.graph import Graph
+from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.store import graph_sha256
 from tinycompress.pipeline.measuring import TargetRun
 from tinycompress.pipeline.target import Target
@@ -44,7 +44,16 @@ def layer_reports(plan: Plan, cycles: tuple[int, ...] | None, *, counted: bool) 
 def model_report(plan: Plan) -> m.Model:
     """The deployed network's identity and size."""
     graph = plan.graph
-    return m.Model(graph.name, graph_sha256(graph), macs(graph), graph.parameters)
+    inputs = tuple(_port(graph, i.tensor, i.source_layout) for i in graph.inputs)
+    outputs = tuple(_port(graph, name, graph.output_layout(name)) for name in graph.outputs)
+    return m.Model(graph.name, graph_sha256(graph), macs(graph), graph.parameters, inputs, outputs)
+
+
+def _port(graph: QuantGraph, name: str, layout: str) -> m.Port:
+    tensor = graph.tensors[name]
+    q = tensor.qparams
+    scale, zero_point = (q.tensor_scale, q.tensor_zero_point) if q else (None, None)
+    return m.Port(name, tensor.shape, tensor.dtype.value, scale, zero_point, layout)
 
 
 def ram_report(plan: Plan, firmware: Firmware) -> m.Ram:

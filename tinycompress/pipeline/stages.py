@@ -277,6 +277,7 @@ class Pipeline:
     def simulate(self, *, inputs: Path | None = None, outputs: Path | None = None) -> HostRun:
         """The program on this machine under sanitizers, every tensor of every sample compared with the reference."""
         from tinycompress.emit.simulate import simulate
+        from tinycompress.ir.inputs import source_outputs
         from tinycompress.pipeline.deploying import write_outputs
         from tinycompress.pipeline.measuring import HostRun, compare
 
@@ -285,7 +286,7 @@ class Pipeline:
         self.progress("simulate", f"{program.prefix} under sanitizers")
         done = simulate(program, samples, self.run.path / "simulate")
         if outputs is not None:
-            write_outputs(outputs, done.outputs)
+            write_outputs(outputs, source_outputs(done.outputs, self.quantized))
         return HostRun(done.compiler, done.checks, compare(program, samples, done.outputs, done.traces))
 
     def profile(self, target: Target) -> tuple[Layer, ...]:

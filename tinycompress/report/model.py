@@ -15,7 +15,7 @@ from tinycompress.errors import ConfigError
 SCHEMA = 1
 
 Score = float
-"""A metric's value; the alias leaves the name `float` free for the field of that name."""
+"""A real number; the alias leaves the name `float` free for the field of that name."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,21 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Port:
+    """An input or output of the generated library; real = scale · (q − zero_point) where those are known.
+
+    `source_layout` is the axis order of the user's own model (e.g. CHW), empty where it is that of `shape`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: Score | None
+    zero_point: int | None
+    source_layout: str
+
+
+@dataclass(frozen=True)
 class Model:
     """The network that was deployed: multiply-accumulates of convolutions and dense layers, constant elements."""
 
@@ -38,6 +53,8 @@ class Model:
     sha256: str
     macs: int
     parameters: int
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
 
 
 @dataclass(frozen=True)

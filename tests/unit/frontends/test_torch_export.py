@@ -17,6 +17,7 @@ from tinycompress.execute.torch_module import GraphModule
 from tinycompress.frontends.torch_export import import_module, import_program
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
+from tinycompress.ir.inputs import to_source_layout
 from tinycompress.passes import prepare_for_quantization, prepare_for_training
 
 
@@ -28,10 +29,8 @@ def to_internal(graph: Graph, x: torch.Tensor, index: int = 0) -> np.ndarray:
     return values.reshape(graph.tensor(given.tensor).shape)
 
 
-def from_internal(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    if len(shape) >= 2 and values.shape != shape:
-        values = np.moveaxis(values, -1, 0)
-    return values.reshape(shape)
+def from_internal(values: np.ndarray, graph: Graph, output: str) -> np.ndarray:
+    return to_source_layout(values[np.newaxis], graph.output_layout(output))[0]
 
 
 def check(module: nn.Module, *shapes: tuple[int, ...], seed: int = 0) -> Graph:
@@ -47,9 +46,9 @@ def check(module: nn.Module, *shapes: tuple[int, ...], seed: int = 0) -> Graph:
         result = float_reference.run(form, fed)
         assert len(outputs) == len(form.outputs)
         for name, expected in zip(form.outputs, outputs, strict=True):
-            wanted = expected.numpy()[0]
-            got = from_internal(result.outputs[name], wanted.shape)
-            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=2e-5)
+            got = from_internal(result.outputs[name], form, name)
+            assert got.shape == tuple(expected.shape[1:])
+            np.testing.assert_allclose(got, expected.numpy()[0], rtol=1e-4, atol=2e-5)
         check_trainable_form(form, fed, [result.outputs[name] for name in form.outputs])
     return graph
 
