@@ -202,7 +202,7 @@ def page(rows: list[Row], samples: int) -> str:
         "",
         f"The oracle's column: {samples} noise inputs and all shared real ones x tensors compared, and what lies",
         "outside the tolerance (*1 unit*: one step of the output's scale); *top-1*: real inputs on which both name the",
-        "same class. Float models are calibrated on what the second column says; the oracle compares the float network.",
+        "same class. Float models are calibrated on what the second column says; the oracle sees the float network.",
         "",
         f"Oracles: {used}.",
         "",
