@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT-0
- * Operators that only move elements of any type: strided copy (transpose, slice), reshape, padding.
+ * Operators that only move elements of any type: strided copy (transpose, slice), reshape, padding, lookup.
  */
 #ifndef TC_LAYOUT_H
 #define TC_LAYOUT_H
@@ -132,6 +132,25 @@ static inline void tc_pad(const tc_pad_params *p, const int8_t *const *in_rows, 
         } else {
             (void)tc_pad_fill(p, out_rows[r], p->output_width * p->output_inner);
         }
+    }
+}
+
+typedef struct {
+    int32_t entries;     /* of the table, >= 1 */
+    int32_t entry_bytes; /* >= 1 */
+    const int8_t *table; /* [entries][entry_bytes] */
+} tc_embedding_params;
+
+/* in_rows: one row of n_rows int32 indices; out_rows: n_rows rows, an entry of the table each; an index beyond its ends
+ * gives the nearest. scratch unused. */
+static inline void tc_embedding(const tc_embedding_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                                int32_t n_rows, void *scratch)
+{
+    (void)scratch;
+    for (int32_t r = 0; r < n_rows; ++r) {
+        int32_t index;
+        __builtin_memcpy(&index, in_rows[0] + 4 * r, sizeof index);
+        tc_copy(out_rows[r], p->table + tc_clamp(index, 0, p->entries - 1) * p->entry_bytes, p->entry_bytes);
     }
 }
 

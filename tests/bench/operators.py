@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.oracle.onnx_oracle import channels_first, float_twin, run_onnx, to_user
-from tests.oracle.random_graphs import STATEFUL, STEPS, random_graph
+from tests.oracle.random_graphs import NOT_IN_ONNX, STEPS, random_graph
 from tests.oracle.tflm_oracle import Tflm, differing_bytes, inputs_for
 from tinycompress.execute import float_reference, reference
 from tinycompress.export import to_onnx, to_tflite
@@ -68,7 +68,7 @@ def against_tflm(kind: str) -> str:
 
 def against_qdq(kind: str) -> str:
     """The largest difference in output units."""
-    if kind in STATEFUL:
+    if kind in NOT_IN_ONNX:
         return "–"
     largest = 0
     for plain in graphs(kind):
@@ -90,7 +90,7 @@ def against_qdq(kind: str) -> str:
 
 def against_float(kind: str) -> str:
     """The power of ten above the largest difference relative to the output's range."""
-    if kind in (*STATEFUL, "Quantize"):
+    if kind in (*NOT_IN_ONNX, "Quantize"):
         return "–"
     largest = 0.0
     generator = np.random.default_rng(5)

@@ -372,6 +372,17 @@ def _lstm(m: GraphMaker, x: str) -> None:
     m.pool.append(y)
 
 
+def _embedding(m: GraphMaker, x: str) -> None:
+    del x
+    entries, channels = int(m.rng.integers(1, 20)), int(m.rng.integers(1, 9))
+    qparams = m.qparams()
+    table = m.constant("table", m.rng.integers(-128, 128, (entries, channels)).astype(np.int8), qparams)
+    name = f"x{len(m.inputs)}"
+    m.tensors[name] = Tensor(name, (int(m.rng.integers(1, 9)),), DType.INT32, QParams.per_tensor(1.0, 0, 32))
+    m.inputs.append(name)
+    m.emit(o.Embedding, (name,), qparams, table=table)
+
+
 STEPS: dict[str, tuple[Step, tuple[int, ...]]] = {
     "Conv2D": (_conv, (3,)),
     "DepthwiseConv2D": (_depthwise, (3,)),
@@ -400,11 +411,12 @@ STEPS: dict[str, tuple[Step, tuple[int, ...]]] = {
     "ResizeBilinear": (_resize(o.ResizeBilinear), (3,)),
     "SVDF": (_svdf, (1,)),
     "LSTM": (_lstm, (2, 3)),
+    "Embedding": (_embedding, (1,)),
 }
 """How each operator is grown, and the ranks of its first input."""
 
-STATEFUL = ("SVDF", "LSTM")
-"""Operators with state, which ONNX has no counterpart of."""
+NOT_IN_ONNX = ("SVDF", "LSTM", "Embedding")
+"""Operators that are not exported to ONNX: those with state, and lookups."""
 
 
 def random_graph(seed: int, kinds: tuple[str, ...] | None = None, length: int = 6) -> QuantGraph:

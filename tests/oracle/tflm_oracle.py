@@ -13,7 +13,7 @@ from tinycompress.execute.batching import Result
 from tinycompress.execute.reference import run
 from tinycompress.frontends.tflite_file import TfliteFile, parse
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.ir.ops import Op
+from tinycompress.ir.ops import Embedding, Op
 
 Array = NDArray[Any]
 
@@ -57,6 +57,10 @@ def inputs_for(graph: QuantGraph, name: str, samples: int, seed: int) -> Array:
     tensor = graph.tensors[name]
     limits = np.iinfo(tensor.dtype.numpy)
     generator = np.random.default_rng(seed)
+    for op in graph.consumers(name):
+        if isinstance(op, Embedding):  # TFLM reads whatever an index beyond the table points at
+            indices = generator.integers(0, graph.tensors[op.table].shape[0], (samples, *tensor.shape))
+            return indices.astype(np.int32)
     values = generator.integers(limits.min, limits.max, (samples, *tensor.shape), endpoint=True)
     constants = [limits.min, limits.max, tensor.quantization.tensor_zero_point, 0]
     for i, constant in enumerate(constants[:samples]):

@@ -253,4 +253,5 @@ COUPLING: dict[type[o.Op], Callable[[Any, Labels], None]] = {
     o.ResizeBilinear: _keep,
     o.SVDF: _opaque,
     o.LSTM: _opaque,
+    o.Embedding: _opaque,
 }

@@ -87,6 +87,7 @@ CHANNELS: dict[type[o.Op], Callable[[Any, Graph, ShapeMap], Scalar]] = {
     o.FullyConnected: _own,
     o.SVDF: _own,
     o.LSTM: _own,
+    o.Embedding: _own,
     o.DepthwiseConv2D: _depthwise,
     o.Add: _elementwise,
     o.Sub: _elementwise,

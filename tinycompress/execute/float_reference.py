@@ -216,6 +216,10 @@ def _lstm(op: o.LSTM, inputs: list[Array], tensors: Tensors) -> list[Array]:
     return [np.stack(made, axis=1).reshape(*x.shape[:-1], -1), hidden, cell]
 
 
+def _embedding(op: o.Embedding, inputs: list[Array], tensors: Tensors) -> list[Array]:
+    return [movement.look_up(inputs[0], constant(tensors[op.table]))]
+
+
 FLOAT_REFERENCE: dict[type[o.Op], Function] = {
     o.Conv2D: _conv2d,
     o.DepthwiseConv2D: _depthwise,
@@ -247,5 +251,6 @@ FLOAT_REFERENCE: dict[type[o.Op], Function] = {
     o.ResizeBilinear: _resize_bilinear,
     o.SVDF: _svdf,
     o.LSTM: _lstm,
+    o.Embedding: _embedding,
 }
 """The float meaning of every operator."""

@@ -31,6 +31,12 @@ def join(op: o.Concat, parts: Sequence[Array], are_constant: Sequence[bool]) -> 
     return np.concatenate(spread, axis=op.axis + 1)
 
 
+def look_up(indices: Array, table: Array) -> Array:
+    """Rows of `table` `(n, c)`; indices beyond its ends give the nearest row."""
+    rows: Array = table[np.clip(indices.astype(np.int64), 0, len(table) - 1)]
+    return rows
+
+
 def pad(op: o.Pad, x: Array, value: float) -> Array:
     return np.pad(x, ((0, 0), *op.amounts), constant_values=value)
 

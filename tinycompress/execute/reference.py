@@ -246,6 +246,10 @@ def _moved(move: Callable[[Any, Array], Array]) -> Function:
     return lambda op, inputs, context: [move(op, inputs[0])]
 
 
+def _embedding(op: o.Embedding, inputs: list[Array], context: Context) -> list[Array]:
+    return [movement.look_up(inputs[0], context[op.table].constant)]
+
+
 def _resize_bilinear(op: o.ResizeBilinear, inputs: list[Array], context: Context) -> list[Array]:
     x = inputs[0].astype(np.int64)
     one = 1 << qp.RESIZE_FRACTION_BITS
@@ -286,5 +290,6 @@ REFERENCE: dict[type[o.Op], Function] = {
     o.ResizeBilinear: _resize_bilinear,
     o.SVDF: svdf,
     o.LSTM: lstm,
+    o.Embedding: _embedding,
 }
 """The integer meaning of every operator; float-only operators (BatchNorm, Dropout, Dequantize) have none."""

@@ -308,6 +308,12 @@ def _lstm(op: o.LSTM, inputs: list[Tensor], context: Context) -> list[Tensor]:
     return [torch.stack(made, dim=1).reshape(*x.shape[:-1], -1), hidden, cell]
 
 
+def _embedding(op: o.Embedding, inputs: list[Tensor], context: Context) -> list[Tensor]:
+    del op
+    table = context.constants["table"]
+    return [table[inputs[0].long().clamp(0, len(table) - 1)]]
+
+
 TORCH: dict[type[o.Op], Operation] = {
     o.Conv2D: _conv2d,
     o.DepthwiseConv2D: _depthwise,
@@ -339,5 +345,6 @@ TORCH: dict[type[o.Op], Operation] = {
     o.ResizeBilinear: _resize_bilinear,
     o.SVDF: _svdf,
     o.LSTM: _lstm,
+    o.Embedding: _embedding,
 }
 """The trainable meaning of every operator."""

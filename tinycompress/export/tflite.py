@@ -180,6 +180,12 @@ def _resize(kind: str, options_type: str) -> Callable[[TfliteBuilder, Any], None
     return emit
 
 
+def _embedding(e: TfliteBuilder, op: o.Embedding) -> None:
+    table = e[op.table]
+    inputs = [e.constant(op.table, table.constant, table.qparams), e.activation(op.inputs[0])]
+    e.emit("GATHER", inputs, [e.activation(op.output)], "GatherOptions")
+
+
 EXPORTERS: dict[type[o.Op], Callable[[TfliteBuilder, Any], None]] = {
     o.Conv2D: conv2d,
     o.DepthwiseConv2D: conv2d,
@@ -208,5 +214,6 @@ EXPORTERS: dict[type[o.Op], Callable[[TfliteBuilder, Any], None]] = {
     o.ResizeBilinear: _resize("RESIZE_BILINEAR", "ResizeBilinearOptions"),
     o.SVDF: svdf,
     o.LSTM: lstm,
+    o.Embedding: _embedding,
 }
 """How each operator is written."""

@@ -32,6 +32,15 @@ def check_arity(op: FileOperator, inputs: tuple[int, ...], outputs: int = 1) -> 
         raise ModelError("TC-M206", "a required input is absent", where=op.label())
 
 
+def axis_without_batch(op: FileOperator, axis: int, rank: int) -> int:
+    """A file axis (batch included, perhaps negative) as a batch-free one; refuses the batch itself."""
+    if not -rank <= axis < rank:
+        raise ModelError("TC-M206", f"axis {axis} is outside a rank of {rank}", where=op.label())
+    if axis % rank == 0:
+        raise ModelError("TC-M203", "works across the batch axis", where=op.label(), fix="export for batch size 1")
+    return axis % rank - 1
+
+
 def required_options(op: FileOperator, cls: Any) -> Any:
     """The operator's options; ModelError TC-M206 when the file stores none."""
     options = op.read_options(cls)

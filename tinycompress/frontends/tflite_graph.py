@@ -109,6 +109,10 @@ class GraphBuilder:
             raise ModelError("TC-M205", f"tensors of type {tensor.type_name} are not supported", where=tensor.name)
         return IR_TYPES[tensor.type_name]
 
+    def is_quantized_apart(self, index: int, other: int) -> bool:
+        """Whether two tensors differ in type or quantization, so that values cannot just pass between them."""
+        return self.dtype(index) is not self.dtype(other) or self.qparams(index) != self.qparams(other)
+
     def qparams(self, index: int, dropped_axes: int = 0) -> QParams | None:
         """Quantization parameters, uint8 shifted to int8; `dropped_axes` leading axes are gone from the IR's shape."""
         tensor = self.file_tensor(index)
@@ -291,6 +295,8 @@ class GraphBuilder:
         dtype = self.dtype(index)
         if qparams is not None and not qparams.is_per_tensor:
             raise ModelError("TC-M205", "activations quantized per axis are not supported", where=tensor.name)
+        if dtype is DType.INT32 and qparams is None and index in self.file.inputs:
+            qparams = QParams.per_tensor(1.0, 0, 32)  # indices are the user's own numbers
         if dtype in (DType.INT8, DType.INT16) and qparams is None:
             raise ModelError("TC-M205", f"a {tensor.type_name} activation has no quantization", where=tensor.name)
         self.tensors[name] = Tensor(name, self.shape(index), dtype, qparams, source=tensor.name)

@@ -361,6 +361,13 @@ class LSTM(Op):
     cell_clip: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Embedding(Op):
+    """Rows of a constant, `[t] → [t,c]`: int32 indices into `table` `(n, c)`; beyond its ends, the nearest row."""
+
+    table: str = _constant()
+
+
 ALL_OPS: tuple[type[Op], ...] = (
     Conv2D, DepthwiseConv2D, TransposeConv2D, FullyConnected,
     Add, Sub, Mul, Maximum, Minimum,
@@ -368,6 +375,6 @@ ALL_OPS: tuple[type[Op], ...] = (
     Pad, Concat, Reshape, Transpose, Slice,
     Softmax, LogSoftmax, Clamp, PReLU, Table,
     BatchNorm, Dropout, Quantize, Dequantize,
-    ResizeNearest, ResizeBilinear, SVDF, LSTM,
+    ResizeNearest, ResizeBilinear, SVDF, LSTM, Embedding,
 )  # fmt: skip
 """Every operator there is; each room's table is checked against it (`operators.py`)."""

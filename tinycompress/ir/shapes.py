@@ -183,6 +183,17 @@ def _lstm(op: o.LSTM, tensors: Tensors) -> tuple[Shape, ...]:
     return ((*shape[:-1], units), (units,), (units,))
 
 
+def _embedding(op: o.Embedding, tensors: Tensors) -> tuple[Shape, ...]:
+    shape, table = tensors[op.inputs[0]].shape, tensors[op.table].shape
+    if len(shape) != 1 or len(table) != 2:
+        raise ModelError(
+            "TC-M002",
+            f"Embedding takes [t] indices and an [n, c] table, not {list(shape)} and {list(table)}",
+            where=op.name,
+        )
+    return ((shape[0], table[1]),)
+
+
 SHAPES: dict[type[o.Op], ShapeFunction] = {
     o.Conv2D: _conv2d,
     o.DepthwiseConv2D: _depthwise,
@@ -214,6 +225,7 @@ SHAPES: dict[type[o.Op], ShapeFunction] = {
     o.ResizeBilinear: _resize,
     o.SVDF: _svdf,
     o.LSTM: _lstm,
+    o.Embedding: _embedding,
 }
 
 

@@ -62,6 +62,7 @@ PORTABLE: KernelTable = {
     o.ResizeBilinear: resize.RESIZE_BILINEAR,
     o.SVDF: svdf.SVDF_S8,
     o.LSTM: lstm.LSTM_S8,
+    o.Embedding: layout.EMBEDDING,
 }
 """Kernels in portable C."""
 

@@ -1,14 +1,16 @@
-"""Reshape, Transpose, Slice, Pad: packing and predicates. Elements of any integer type only move."""
+"""Reshape, Transpose, Slice, Pad, Embedding: packing and predicates. Elements of any integer type only move."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from tinycompress.ir.graph import Graph, Rounding
-from tinycompress.ir.ops import Op, Pad, Reshape, Slice, Transpose
+from tinycompress.ir.ops import Embedding, Op, Pad, Reshape, Slice, Transpose
 from tinycompress.ir.quant_params import pad_value
 from tinycompress.ir.shapes import row_elements
 from tinycompress.ir.tensor import DType
-from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
-from tinycompress.kernels.packing import are_activations, as_rows, estimate, no_taps, strides_of
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.packing import are_activations, as_rows, describe, estimate, no_taps, strides_of
 
 ELEMENTS = (DType.INT8, DType.INT16, DType.INT32)
 MAX_AXES = 4
@@ -167,5 +169,37 @@ PAD = (
         pack=pack_pad,
         supports=supports_pad,
         instructions=estimate(6, 0, no_taps),
+    ),
+)
+
+
+def supports_embedding(op: Embedding, graph: Graph) -> bool:
+    """int32 indices; a table of the output's integer type and quantization."""
+    x, y, table = graph.tensors[op.inputs[0]], graph.tensors[op.output], graph.tensors[op.table]
+    moves = x.dtype is DType.INT32 and y.dtype in ELEMENTS and table.dtype is y.dtype and table.qparams == y.qparams
+    return moves and are_activations(op, graph)
+
+
+def pack_embedding(op: Embedding, graph: Graph, rounding: Rounding) -> PackedKernel:
+    """The table as it is, as bytes."""
+    table = graph.tensors[op.table]
+    entries, channels = table.shape
+    data = np.ascontiguousarray(table.constant).view(np.int8).reshape(entries, -1)
+    return PackedKernel(
+        "tc_embedding_params",
+        (("entries", entries), ("entry_bytes", channels * table.dtype.itemsize)),
+        (PackedArray("table", data, describe(table, "table", "entry, channel"), 1),),
+    )
+
+
+EMBEDDING = (
+    KernelVariant(
+        name="embedding",
+        header="tc_layout.h",
+        tier="portable",
+        pack=pack_embedding,
+        supports=supports_embedding,
+        instructions=estimate(2, 0, no_taps),
+        whole_input=True,
     ),
 )

@@ -11,6 +11,7 @@ from tinycompress.data import Dataset
 from tinycompress.ir.fixedpoint import integer_range
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.inputs import integer_inputs
+from tinycompress.ir.ops import Embedding
 from tinycompress.ir.tensor import Array
 from tinycompress.pipeline.quantizing import read_inputs
 
@@ -20,7 +21,7 @@ def integer_samples(
 ) -> dict[str, Array]:
     """`config.deploy.samples` integer inputs by name `(n, …)`: from a file (then all of it), the test split, or noise.
 
-    Noise is uniform over the integer range by seed; its first two samples are the smallest and the largest value.
+    Noise is uniform over `noise_range` by seed; its first two samples are the smallest and the largest value.
     """
     names = graph.input_names
     if inputs is not None:
@@ -33,9 +34,15 @@ def integer_samples(
     samples = {}
     for name in names:
         tensor = graph.tensors[name]
-        low, high = integer_range(tensor.dtype)
+        low, high = noise_range(graph, name)
         noise = rng.integers(low, high, (count, *tensor.shape), endpoint=True).astype(tensor.dtype.numpy)
         for index, value in enumerate((low, high)[:count]):
             noise[index] = value
         samples[name] = noise
     return samples
+
+
+def noise_range(graph: QuantGraph, name: str) -> tuple[int, int]:
+    """The values an input is tried with: its integer range; for indices, the table and one step beyond each end."""
+    tables = [graph.tensors[op.table].shape[0] for op in graph.consumers(name) if isinstance(op, Embedding)]
+    return (-1, max(tables)) if tables else integer_range(graph.tensors[name].dtype)

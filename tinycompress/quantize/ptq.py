@@ -75,7 +75,7 @@ def quantize(
 
 
 def require_quantizable(graph: Graph) -> None:
-    """ModelError TC-M403 for what folding left that has no integer form or is quantized already; TC-M414 for state."""
+    """ModelError TC-M403 for what folding left that has no integer form or is quantized already; TC-M414 for state and lookups."""
     found = [op for op in graph.ops if isinstance(op, (*FLOAT_ONLY, o.Quantize))]
     if found:
         raise ModelError(
@@ -84,11 +84,11 @@ def require_quantizable(graph: Graph) -> None:
             where=graph.name,
             fix="a BatchNorm must follow a convolution or a fully connected layer; bring quantized models as they are",
         )
-    recurrent = [f"{op.name} ({op.kind})" for op in graph.ops if isinstance(op, o.SVDF | o.LSTM)]
+    recurrent = [f"{op.name} ({op.kind})" for op in graph.ops if isinstance(op, o.SVDF | o.LSTM | o.Embedding)]
     if recurrent:
         raise UnsupportedOpError(
             "TC-M414",
-            f"operators with state cannot be quantized here: {', '.join(recurrent)}",
+            f"operators with state or indices cannot be quantized here: {', '.join(recurrent)}",
             fix="bring the model as an int8 .tflite file",
         )
 

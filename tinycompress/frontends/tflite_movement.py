@@ -1,0 +1,282 @@
+"""Converters of the TFLite operators that move data: pads, joins, cuts, shapes, and lookups."""
+
+from __future__ import annotations
+
+import tflite
+
+from tinycompress.errors import ModelError
+from tinycompress.frontends.tflite_checks import (
+    axis_without_batch,
+    check_arity,
+    fused_activation,
+    is_integer,
+    required_options,
+)
+from tinycompress.frontends.tflite_file import FileOperator
+from tinycompress.frontends.tflite_graph import Converter, GraphBuilder, unsupported
+from tinycompress.ir import ops as o
+from tinycompress.ir.tensor import DType
+
+
+def _pad(g: GraphBuilder, op: FileOperator) -> None:
+    check_arity(op, (2, 3))
+    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+    rank = len(g.shape(op.inputs[0])) + 1
+    amounts = g.integers(op, op.inputs[1])
+    if len(amounts) != 2 * rank or any(a < 0 for a in amounts):
+        raise ModelError("TC-M206", f"paddings {amounts} do not fit a rank of {rank}", where=op.label())
+    if amounts[0] or amounts[1]:
+        raise ModelError("TC-M203", "pads the batch axis", where=op.label())
+    value = 0.0
+    if len(op.inputs) == 3 and op.inputs[2] >= 0:
+        constant, qparams = g.constant(op, op.inputs[2]), g.qparams(op.inputs[2])
+        value = float(constant.reshape(-1)[0])
+        if integer:
+            if qparams is None:
+                raise ModelError("TC-M205", "its padding value has no scale", where=op.label())
+            value = (value - qparams.tensor_zero_point) * qparams.tensor_scale
+    pairs = tuple((amounts[2 * i], amounts[2 * i + 1]) for i in range(1, rank))
+    g.add(op, o.Pad, (g.activation(op.inputs[0]),), (g.output(op),), amounts=pairs, value=value)
+
+
+def _concatenation(g: GraphBuilder, op: FileOperator) -> None:
+    if not op.inputs or len(op.outputs) != 1:
+        raise ModelError("TC-M206", f"has {len(op.inputs)} inputs and {len(op.outputs)} outputs", where=op.label())
+    options = required_options(op, tflite.ConcatenationOptions)
+    is_integer(g, op, *op.inputs, op.outputs[0])
+    if not fused_activation(op, options).is_none:
+        raise unsupported(op, "a fused activation function is not supported")
+    axis = axis_without_batch(op, options.Axis(), len(g.shape(op.outputs[0])) + 1)
+    g.add(op, o.Concat, tuple(g.operand(op, i) for i in op.inputs), (g.output(op),), axis=axis)
+
+
+def _reshape(g: GraphBuilder, op: FileOperator) -> None:
+    """RESHAPE, SQUEEZE and EXPAND_DIMS: the file declares the result's shape."""
+    shape = g.shape(op.outputs[0])
+    if g.is_constant(op.inputs[0]):
+        raise unsupported(op, "reshapes a constant")
+    g.add(op, o.Reshape, (g.activation(op.inputs[0]),), (g.output(op),), shape=shape)
+
+
+def _transpose(g: GraphBuilder, op: FileOperator) -> None:
+    check_arity(op, (2,))
+    perm = g.integers(op, op.inputs[1])
+    if sorted(perm) != list(range(len(g.shape(op.inputs[0])) + 1)):
+        raise ModelError("TC-M206", f"permutation {perm} is not one", where=op.label())
+    before, after = g.batch_axis(op.inputs[0]), g.batch_axis(op.outputs[0])
+    if perm[after] != before:
+        raise ModelError("TC-M203", f"permutation {perm} moves the batch axis", where=op.label())
+    kept = tuple(p - (p > before) for i, p in enumerate(perm) if i != after)
+    g.add(op, o.Transpose, (g.activation(op.inputs[0]),), (g.output(op),), perm=kept)
+
+
+def _split(g: GraphBuilder, op: FileOperator) -> None:
+    """SPLIT (axis, x) and SPLIT_V (x, sizes, axis): one Slice per output."""
+    if not op.outputs or len(op.inputs) != (2 if op.kind == "SPLIT" else 3):
+        raise ModelError("TC-M206", f"has {len(op.inputs)} inputs and {len(op.outputs)} outputs", where=op.label())
+    axis_input, x = (op.inputs[0], op.inputs[1]) if op.kind == "SPLIT" else (op.inputs[2], op.inputs[0])
+    shape = g.shape(x)
+    axis = axis_without_batch(op, g.integers(op, axis_input)[0], len(shape) + 1)
+    start = 0
+    for position, index in enumerate(op.outputs):
+        part = g.shape(index)
+        if len(part) != len(shape):
+            raise ModelError("TC-M206", "its outputs have another rank than its input", where=op.label())
+        begin = tuple(start if i == axis else 0 for i in range(len(shape)))
+        start += part[axis]
+        end = tuple(start if i == axis else size for i, size in enumerate(shape))
+        cut = {"begin": begin, "end": end, "strides": (1,) * len(shape)}
+        g.add(op, o.Slice, (g.activation(x),), (g.output(op, position),), f"part{position}", **cut)
+    if start != shape[axis]:
+        raise ModelError("TC-M206", f"its parts sum to {start} of {shape[axis]}", where=op.label())
+
+
+def _slice(g: GraphBuilder, op: FileOperator) -> None:
+    """SLICE (x, begin, size); a size of −1 reaches to the end."""
+    check_arity(op, (3,))
+    shape = (1, *g.shape(op.inputs[0]))
+    begin, size = g.integers(op, op.inputs[1]), g.integers(op, op.inputs[2])
+    if len(begin) != len(shape) or len(size) != len(shape):
+        raise ModelError("TC-M206", f"begin {begin} and size {size} do not fit {list(shape)}", where=op.label())
+    end = [full if s == -1 else b + s for full, b, s in zip(shape, begin, size, strict=True)]
+    _add_slice(g, op, begin, end, [1] * len(shape), shape)
+
+
+def _strided_slice(g: GraphBuilder, op: FileOperator) -> None:
+    """STRIDED_SLICE (x, begin, end, strides) with its masks; negative strides and new axes are refused."""
+    check_arity(op, (4,))
+    options = required_options(op, tflite.StridedSliceOptions)
+    if options.EllipsisMask() or options.NewAxisMask():
+        raise unsupported(op, "ellipsis and new axes are not supported", "index every axis explicitly")
+    shape = (1, *g.shape(op.inputs[0]))
+    begin, end, strides = (g.integers(op, i) for i in op.inputs[1:])
+    if not len(begin) == len(end) == len(strides) <= len(shape):
+        raise ModelError("TC-M206", f"begin, end and strides do not fit {list(shape)}", where=op.label())
+    if any(s < 1 for s in strides):
+        raise unsupported(op, f"strides {strides} are not all positive")
+    missing = len(shape) - len(begin)
+    begin, end, strides = begin + [0] * missing, end + list(shape[len(end) :]), strides + [1] * missing
+    for i, size in enumerate(shape):
+        begin[i] = 0 if options.BeginMask() >> i & 1 else _clipped(begin[i], size)
+        end[i] = size if options.EndMask() >> i & 1 else _clipped(end[i], size)
+        if options.ShrinkAxisMask() >> i & 1:
+            end[i], strides[i] = begin[i] + 1, 1
+    _add_slice(g, op, begin, end, strides, shape)
+
+
+def _clipped(value: int, size: int) -> int:
+    return min(max(value + size if value < 0 else value, 0), size)
+
+
+def _add_slice(
+    g: GraphBuilder, op: FileOperator, begin: list[int], end: list[int], strides: list[int], shape: tuple[int, ...]
+) -> None:
+    if (begin[0], end[0]) != (0, 1):
+        raise ModelError("TC-M203", "slices the batch axis", where=op.label())
+    if any(not 0 <= b < e <= size for b, e, size in zip(begin, end, shape, strict=True)):
+        raise ModelError("TC-M206", f"takes {begin}..{end} of {list(shape)}", where=op.label())
+    x, y = g.activation(op.inputs[0]), g.output(op)
+    kept = tuple(-(-(e - b) // s) for b, e, s in zip(begin[1:], end[1:], strides[1:], strict=True))
+    out = y if kept == g.tensors[y].shape else g.intermediate(op, y, kept)
+    g.add(op, o.Slice, (x,), (out,), begin=tuple(begin[1:]), end=tuple(end[1:]), strides=tuple(strides[1:]))
+    if out != y:
+        g.add(op, o.Reshape, (out,), (y,), "squeeze", shape=g.tensors[y].shape)
+
+
+MAX_PIECES = 64
+"""Most runs of indices that a GATHER of an activation may consist of; each becomes a Slice."""
+
+
+def _runs(indices: list[int]) -> list[tuple[int, int, int]]:
+    """The indices as (begin, end, stride > 0) ranges in order, each as long as it can be."""
+    runs: list[list[int]] = []
+    for index in indices:
+        last = runs[-1] if runs else None
+        if last is not None and index > last[-1] and (len(last) == 1 or index - last[-1] == last[1] - last[0]):
+            last.append(index)
+        else:
+            runs.append([index])
+    return [(r[0], r[-1] + 1, r[1] - r[0] if len(r) > 1 else 1) for r in runs]
+
+
+def _gather(g: GraphBuilder, op: FileOperator) -> None:
+    """GATHER of an activation by constant indices (slices, joined), or of a constant table by int32 indices."""
+    check_arity(op, (2,))
+    options = op.read_options(tflite.GatherOptions)
+    axis, batch_dims = (options.Axis(), options.BatchDims()) if options is not None else (0, 0)
+    if batch_dims:
+        raise unsupported(op, f"{batch_dims} batch dimensions are not supported")
+    if g.is_constant(op.inputs[0]):
+        _embedding(g, op, axis)
+        return
+    if g.is_quantized_apart(op.inputs[0], op.outputs[0]):
+        raise unsupported(op, "its output has another scale than its input")
+    shape = g.shape(op.inputs[0])
+    axis = axis_without_batch(op, axis, len(shape) + 1)
+    indices = g.integers(op, op.inputs[1])
+    if not indices or not all(0 <= i < shape[axis] for i in indices):
+        raise ModelError("TC-M206", f"indices {indices[:8]} leave 0..{shape[axis] - 1}", where=op.label())
+    runs = _runs(indices)
+    if len(runs) > MAX_PIECES:
+        raise unsupported(op, f"its indices are {len(runs)} separate runs, more than {MAX_PIECES}")
+    x, y = g.activation(op.inputs[0]), g.output(op)
+    parts = []
+    for number, (begin, end, stride) in enumerate(runs):
+        size = len(range(begin, end, stride))
+        part = g.intermediate(op, y, (*shape[:axis], size, *shape[axis + 1 :]))
+        starts = tuple(begin if i == axis else 0 for i in range(len(shape)))
+        ends = tuple(end if i == axis else s for i, s in enumerate(shape))
+        strides = tuple(stride if i == axis else 1 for i in range(len(shape)))
+        g.add(op, o.Slice, (x,), (part,), f"part{number}", begin=starts, end=ends, strides=strides)
+        parts.append(part)
+    _join(g, op, parts, y, axis)
+
+
+def _join(g: GraphBuilder, op: FileOperator, parts: list[str], y: str, axis: int) -> None:
+    """Concatenates `parts` along `axis` and gives the result the shape of `y`."""
+    joined = parts[0]
+    if len(parts) > 1:
+        sizes = [g.tensors[p].shape for p in parts]
+        shape = tuple(sum(s[i] for s in sizes) if i == axis else d for i, d in enumerate(sizes[0]))
+        joined = g.intermediate(op, y, shape)
+        g.add(op, o.Concat, tuple(parts), (joined,), "join", axis=axis)
+    g.add(op, o.Reshape, (joined,), (y,), "shape", shape=g.tensors[y].shape)
+
+
+def _embedding(g: GraphBuilder, op: FileOperator, axis: int) -> None:
+    """Rows of a constant `[n, …]`, by the int32 indices `[1, t]`."""
+    if g.is_constant(op.inputs[1]):
+        raise unsupported(op, "gathers from a constant by constants", "fold the constant into the model")
+    table, y = g.constant(op, op.inputs[0]), g.output(op)
+    if axis != 0 or table.ndim < 2 or g.dtype(op.inputs[1]) is not DType.INT32:
+        raise unsupported(op, f"axis {axis} of a table {list(table.shape)} by {g.dtype(op.inputs[1]).value} indices")
+    if g.tensors[y].dtype is not DType(str(table.dtype)) or g.is_quantized_apart(op.inputs[0], op.outputs[0]):
+        raise unsupported(op, "its output has another type or scale than its table")
+    indices = g.activation(op.inputs[1])
+    count, channels = g.tensors[indices].elements, table.size // len(table)
+    if g.tensors[indices].shape != (count,):
+        flat = g.intermediate(op, indices, (count,))
+        g.add(op, o.Reshape, (indices,), (flat,), "flatten", shape=(count,))
+        indices = flat
+    found = y if g.tensors[y].shape == (count, channels) else g.intermediate(op, y, (count, channels))
+    rows = table.reshape(len(table), channels)
+    name = g.add_constant(op, op.inputs[0], "table", rows, g.qparams(op.inputs[0]))
+    g.add(op, o.Embedding, (indices,), (found,), table=name)
+    if found != y:
+        g.add(op, o.Reshape, (found,), (y,), "shape", shape=g.tensors[y].shape)
+
+
+def _pack(g: GraphBuilder, op: FileOperator) -> None:
+    """PACK: each input gets the new axis of length 1, then they are joined along it."""
+    if not op.inputs or len(op.outputs) != 1:
+        raise ModelError("TC-M206", f"has {len(op.inputs)} inputs and {len(op.outputs)} outputs", where=op.label())
+    options = required_options(op, tflite.PackOptions)
+    y, shape = g.output(op), g.shape(op.outputs[0])
+    axis = axis_without_batch(op, options.Axis(), len(shape) + 1)
+    if any(g.is_constant(i) or g.is_quantized_apart(i, op.outputs[0]) for i in op.inputs):
+        raise unsupported(op, "packs constants or inputs of another type or scale than its output")
+    one = (*shape[:axis], 1, *shape[axis + 1 :])
+    parts = []
+    for number, index in enumerate(op.inputs):
+        parts.append(g.intermediate(op, y, one))
+        g.add(op, o.Reshape, (g.activation(index),), (parts[-1],), f"axis{number}", shape=one)
+    _join(g, op, parts, y, axis)
+
+
+def _unpack(g: GraphBuilder, op: FileOperator) -> None:
+    """UNPACK: a Slice of length 1 per output, its axis dropped."""
+    check_arity(op, (1,), len(op.outputs))
+    options = required_options(op, tflite.UnpackOptions)
+    x, shape = g.activation(op.inputs[0]), g.shape(op.inputs[0])
+    axis = axis_without_batch(op, options.Axis(), len(shape) + 1)
+    if len(op.outputs) != shape[axis]:
+        raise ModelError("TC-M206", f"has {len(op.outputs)} outputs for {shape[axis]} slices", where=op.label())
+    one = (*shape[:axis], 1, *shape[axis + 1 :])
+    for position, index in enumerate(op.outputs):
+        if g.is_quantized_apart(op.inputs[0], index):
+            raise unsupported(op, "an output has another type or scale than its input")
+        y = g.output(op, position)
+        part = g.intermediate(op, y, one)
+        begin = tuple(position if i == axis else 0 for i in range(len(shape)))
+        end = tuple(position + 1 if i == axis else s for i, s in enumerate(shape))
+        strides = (1,) * len(shape)
+        g.add(op, o.Slice, (x,), (part,), f"part{position}", begin=begin, end=end, strides=strides)
+        g.add(op, o.Reshape, (part,), (y,), f"shape{position}", shape=g.tensors[y].shape)
+
+
+MOVEMENT_CONVERTERS: dict[str, Converter] = {
+    "PAD": _pad,
+    "PADV2": _pad,
+    "CONCATENATION": _concatenation,
+    "RESHAPE": _reshape,
+    "SQUEEZE": _reshape,
+    "EXPAND_DIMS": _reshape,
+    "TRANSPOSE": _transpose,
+    "SPLIT": _split,
+    "SPLIT_V": _split,
+    "SLICE": _slice,
+    "STRIDED_SLICE": _strided_slice,
+    "GATHER": _gather,
+    "PACK": _pack,
+    "UNPACK": _unpack,
+}
