@@ -100,7 +100,7 @@ def plan(
 def deploy(
     source: str | Path | None = None,
     *,
-    board: str = "stm32f746",
+    board: str | None = None,
     emulate: bool = False,
     engine: str = "unicorn",
     port: str | None = None,
@@ -109,7 +109,10 @@ def deploy(
     fresh: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Report:
-    """The main job, as `tinycompress deploy`; `settings` are dotted recipe keys, e.g. ``{"data.source": "mnist"}``."""
+    """The main job, as `tinycompress deploy`; `settings` are dotted recipe keys, e.g. ``{"data.source": "mnist"}``.
+
+    The board is `board`, else the recipe's, else stm32f746.
+    """
     from tinycompress.pipeline import Pipeline
     from tinycompress.pipeline.target import Target
 

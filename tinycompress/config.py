@@ -200,8 +200,8 @@ def _reject_unknown(values: Mapping[str, Any], model: type[BaseModel], where: st
 
 
 def nearest(name: str, known: Any) -> str:
-    """The advice for a mistyped name: the nearest known one, else all of them."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    """The advice for a mistyped name: the nearest known one, else the one it begins, else all of them."""
+    close = difflib.get_close_matches(name, list(known), n=1) or [k for k in known if k.startswith(f"{name}_")]
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 
 

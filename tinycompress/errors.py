@@ -36,6 +36,16 @@ class TinycompressError(Exception):
         self.where = where
         self.fix = fix
 
+    def facts(self) -> dict[str, str | int | None]:
+        """The diagnostic as JSON values, with the process status it ends with."""
+        return {
+            "code": self.code,
+            "what": self.what,
+            "where": self.where,
+            "fix": self.fix,
+            "exit_code": self.exit_code,
+        }
+
     def __str__(self) -> str:
         place = f" ({self.where})" if self.where else ""
         fix = f"; {self.fix}" if self.fix else ""

@@ -59,5 +59,9 @@ def test_an_unknown_board_names_the_nearest(tmp_path: Path) -> None:
     assert "'stm32f746'" in tinycompress("deploy", "x.tflite", "--board", "stm32f764", cwd=tmp_path).stderr
 
 
+def test_a_mistyped_command_is_suggested_once() -> None:
+    assert tinycompress("analyse", "x").stderr.count("'analyze'") == 1
+
+
 def test_an_unknown_flag_is_a_usage_error() -> None:
     assert tinycompress("deploy", "--bord", "x").returncode == 2

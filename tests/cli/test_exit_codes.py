@@ -36,12 +36,15 @@ def test_differing_bytes_are_7_and_the_report_is_written(
 
     monkeypatch.setattr(Session, "read_outputs", spoiled)
     status, out, err = inside("deploy", model, "--emulate", "--samples", "2", "--run", "run")
-    assert (status, out) == (7, "")
+    assert status == 7
+    assert "2 bytes differ: 2 samples" in out
+    assert "FAILED" in out
     assert "error[TC-V101]: 2 bytes differ" in err
     assert "at byte 0 of sample 0" in err
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["validation"]["mismatching_bytes"] == 2
     assert report["validation"]["first_divergence"]["sample"] == 0
+    assert report["failure"]["code"] == "TC-V101"
 
 
 def test_missed_accuracy_is_8(inside: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
@@ -53,12 +56,45 @@ def test_missed_accuracy_is_8(inside: Callable[..., Outcome], model: Path, tmp_p
         "[deploy]\nsamples = 2\n"
     )
     status, out, err = inside("deploy", "--emulate", "--run", "run")
-    assert (status, out) == (8, "")
+    assert status == 8
+    assert "at least 0.9900: MISSED" in out
     assert "error[TC-Q101]" in err
     assert "the floor is 0.9900" in err
     accuracy = json.loads((tmp_path / "run" / "report.json").read_text())["accuracy"]
     assert accuracy["metric"] == "accuracy"
     assert accuracy["float"] is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "has_report"),
+    [
+        (("--ram", "100"), "TC-B101", False),
+        (("--flash", "1000"), "TC-B112", False),
+        (("--latency-ms", "0.0001"), "TC-B111", True),
+        (("--instructions", "100"), "TC-B110", True),
+    ],
+)
+def test_json_is_one_document_when_a_budget_is_missed(
+    flags: tuple[str, str], code: str, has_report: bool, inside: Callable[..., Outcome], model: Path, tmp_path: Path
+) -> None:
+    arguments = ("deploy", model, "--emulate", "--samples", "1", "--run", "run", *flags)
+    status, out, err = inside(*arguments, "--json")
+    document = json.loads(out)
+    assert status == document["failure"]["exit_code"] == 4
+    assert document["failure"]["code"] == code
+    assert f"error[{code}]: {document['failure']['what']}" in err
+    assert ("layers" in document) == has_report
+    assert has_report == (tmp_path / "run" / "report.json").exists()
+    if has_report:
+        assert document == json.loads((tmp_path / "run" / "report.json").read_text())
+        (limit,) = document["limits"]
+        assert limit["used"] > limit["limit"]
+
+
+def test_json_holds_the_failure_of_any_command(inside: Callable[..., Outcome]) -> None:
+    for arguments in (("analyze", "nothing.onnx"), ("report", "nowhere"), ("explain", "TC-X1")):
+        status, out, _ = inside(*arguments, "--json")
+        assert json.loads(out)["failure"]["exit_code"] == status == 2
 
 
 def test_an_interrupt_is_130(inside: Callable[..., Outcome], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import click
 import typer
+import typer.core
 
 import tinycompress.cli
 from tinycompress import __version__
@@ -24,8 +25,31 @@ from tinycompress.errors import TinycompressError
 INTERRUPTED = 130
 INTERNAL_BUG = 1
 
+ORDER = (
+    *("deploy", "analyze", "compress", "quantize", "generate", "build", "simulate", "flash", "measure", "profile"),
+    *("report", "boards", "ops", "doctor", "explain", "compare-gpu"),
+)
+"""The commands as `--help` lists them: the main job, its stages in their order, then what informs."""
+
+
+class Commands(typer.core.TyperGroup):
+    """The group of all commands: listed in ORDER, with one suggestion for a mistyped one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in ORDER, others behind them."""
+        known = {name: place for place, name in enumerate(ORDER)}
+        return sorted(self.commands, key=lambda name: (known.get(name, len(known)), name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Click's own answer; typer's would say once more what was meant."""
+        return click.Group.resolve_command(self, ctx, args)
+
+
 app = typer.Typer(
     name="tinycompress",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -83,6 +107,10 @@ def run(arguments: list[str]) -> int:
     try:
         code = _invoke(command, arguments)
     except TinycompressError as error:
+        if "--json" in arguments:
+            from tinycompress.cli.output import print_json
+
+            print_json({"failure": error.facts()})
         print_diagnostic(error)
         return error.exit_code
     except click.exceptions.Abort:

@@ -21,18 +21,20 @@ def analyze(config: Config, run: opt.RunOption = None, json: opt.Json = False) -
 
     Sizes do not depend on calibration data: a float network without any is calibrated on random data.
     """
-    from tinycompress.pipeline.analysis import calibrated
+    from tinycompress.pipeline.settings import calibrated
 
     with opt.open_pipeline(calibrated(config), run, False) as pipeline:
         result = pipeline.analyze()
     if not json:
-        numbers = ("macs", "weights_bytes", "scratch_bytes", "live_bytes")
-        rows = [
-            (str(r.index), r.name, r.op, r.kernel, *(f"{getattr(r, name):,}" for name in numbers))
-            for r in result.layers
-        ]
-        header = ("#", "layer", "op", "kernel", "MACs", "weights", "scratch", "live")
-        print_table(header, rows, right=(0, 4, 5, 6, 7))
+        from tinycompress.report.text import LAYER_HEADER, LAYER_RIGHT, bar, first_to_shrink, layer_cells
+
+        peak = max((layer.live_bytes for layer in result.layers), default=0)
+        bars = (bar(layer.live_bytes, peak) for layer in result.layers)
+        rows = [(*cells, marks) for cells, marks in zip(layer_cells(result.layers), bars, strict=True)]
+        print_table((*LAYER_HEADER, ""), rows, right=LAYER_RIGHT)
+        say("")
+        for line in first_to_shrink(result.layers):
+            say(line)
         say("")
     opt.emit(json, result, result.summary())
     raise typer.Exit(0 if result.fits else 4)

@@ -14,33 +14,20 @@ from tinycompress.cli.output import print_table, say
 if TYPE_CHECKING:
     from tinycompress.config import Config
 
-_LIMITS = {
-    "ram": "budget.ram_bytes",
-    "flash": "budget.flash_bytes",
-    "latency_ms": "budget.latency_ms",
-    "instructions": "budget.instructions",
-    "min_accuracy": "budget.min_accuracy",
-    "method": "compress.prune.method",
-    "epochs": "compress.train.epochs",
-}
+_TRAINING = {"method": "compress.prune.method", "epochs": "compress.train.epochs"}
 
 
-def _limit_flags(
-    ram: Annotated[str | None, typer.Option("--ram", help="RAM budget of the library: 16KB.")] = None,
-    flash: Annotated[str | None, typer.Option("--flash", help="Flash budget of the library: 64KB.")] = None,
-    latency_ms: Annotated[float | None, typer.Option("--latency-ms", help="Latency budget in milliseconds.")] = None,
-    instructions: Annotated[int | None, typer.Option("--instructions", help="Instruction budget.")] = None,
-    min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", help="Floor of the task's metric.")] = None,
+def _training_flags(
     method: Annotated[
         str | None, typer.Option("--method", help="compress.prune.method, e.g. differentiable, uniform, random.")
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="compress.train.epochs.")] = None,
 ) -> None:
-    """The flags of this command that are settings."""
+    """The flags of this command alone that are settings."""
 
 
 @app.command()
-@opt.with_settings(demo=True, flags=_limit_flags, settings=_LIMITS, compress=True)
+@opt.with_settings(demo=True, limits=True, flags=_training_flags, settings=_TRAINING, compress=True)
 def compress(
     config: Config,
     output: Annotated[

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from tinycompress.cli import options as opt
-from tinycompress.cli.app import app
+from tinycompress.cli.app import app, print_diagnostic
 from tinycompress.cli.output import print_table, say
 
 if TYPE_CHECKING:
     from tinycompress.config import Config
+    from tinycompress.pipeline.deploying import Outcome
     from tinycompress.pipeline.target import Target
     from tinycompress.report.model import Report
 
 
 @app.command()
-@opt.with_settings(demo=True, target=True)
+@opt.with_settings(demo=True, limits=True, target=True)
 def deploy(
     config: Config,
     target: Target,
@@ -37,17 +38,29 @@ def deploy(
         opt.show_config(config)
         return
     with opt.open_pipeline(config, run, fresh) as pipeline:
-        report = pipeline.deploy(target, inputs=inputs, outputs=outputs)
+        outcome = pipeline.outcome(target, inputs=inputs, outputs=outputs)
         folder = pipeline.run.path
-    print_report(report, folder, json)
+    print_report(outcome.report, folder, json)
+    end(outcome)
+
+
+def end(outcome: Outcome) -> None:
+    """Say which promise the deployment broke, if any, and end with that exit code; its report has been printed."""
+    if outcome.failure is not None:
+        print_diagnostic(outcome.failure)
+        raise typer.Exit(outcome.failure.exit_code)
 
 
 def print_report(report: Report, folder: Path, json: bool) -> None:
     """The report as its JSON document, or as tables."""
     if not json:
-        from tinycompress.report.text import layer_header, layer_rows
+        from tinycompress.report.text import LAYER_RIGHT, first_to_shrink, layer_header, layer_rows
 
-        print_table(layer_header(report), layer_rows(report), right=(0, 4, 5, 6, 7, 8))
+        print_table(layer_header(report), layer_rows(report), right=(*LAYER_RIGHT, 8, 9))
+        say("* the live bytes that set the arena")
+        say("")
+        for line in first_to_shrink(report.layers):
+            say(line)
         say("")
     print_summary(report, json)
     if json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinycompress.cli import options as opt
 from tinycompress.cli.app import app
-from tinycompress.cli.cmd_deploy import print_summary
+from tinycompress.cli.cmd_deploy import end, print_summary
 from tinycompress.cli.output import print_table, say
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def measure(
 ) -> None:
     """Measure RAM, flash and latency on the board. With --emulate, count instructions; prints the summary."""
     with opt.open_pipeline(config, run, fresh) as pipeline:
-        report = pipeline.deploy(target, inputs=inputs)
-    print_summary(report, json)
+        outcome = pipeline.outcome(target, inputs=inputs)
+    print_summary(outcome.report, json)
+    end(outcome)
 
 
 @app.command()
@@ -45,13 +46,15 @@ def profile(
     if json:
         opt.emit(True, layers, [])
         return
-    work = [layer.instructions if target.emulate else layer.cycles for layer in layers]
-    total = sum(count or 0 for count in work)
+    from tinycompress.report.text import bar, work_of
+
+    work = [work_of(layer) or 0 for layer in layers]
+    total, most = sum(work), max(work)
     rows = [
-        (str(r.index), r.name, r.kernel, f"{r.macs:,}", f"{w or 0:,}", f"{(w or 0) / max(total, 1):.1%}",
-         f"{(w or 0) / r.macs:.2f}" if r.macs else "-")
+        (str(r.index), r.name, r.kernel, f"{r.macs:,}", f"{w:,}", f"{w / max(total, 1):.1%}",
+         f"{w / r.macs:.2f}" if r.macs else "-", bar(w, most))
         for r, w in zip(layers, work, strict=True)
     ]  # fmt: skip
     unit = "instructions" if target.emulate else "cycles"
-    print_table(("#", "layer", "kernel", "MACs", unit, "share", "per MAC"), rows, right=(0, 3, 4, 5, 6))
-    say(f"total {total:,} {unit}")
+    print_table(("#", "layer", "kernel", "MACs", unit, "share", "per MAC", ""), rows, right=(0, 3, 4, 5, 6))
+    say(f"total {total:,} {unit}, with the hooks that tell layers apart")

@@ -59,12 +59,22 @@ def _setting_flags(
     rounding: Annotated[
         str | None, typer.Option("--rounding", help="double (TFLM, CMSIS-NN) or single (LiteRT).")
     ] = None,
+    ram: Annotated[str | None, typer.Option("--ram", help="RAM budget of the library: 16KB.")] = None,
+    flash: Annotated[str | None, typer.Option("--flash", help="Flash budget of the library: 64KB.")] = None,
     schedule: Annotated[str | None, typer.Option("--schedule", help="layers, streamed or auto.")] = None,
     toolchain: Annotated[str | None, typer.Option("--toolchain", help="zig or gcc.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     trust_model: Annotated[bool, typer.Option("--trust-model", help="Load a file that can run code (.pt2).")] = False,
 ) -> None:
     """The flags that are settings; each becomes one setting in `_OVERRIDES`."""
+
+
+def _limit_flags(
+    latency_ms: Annotated[float | None, typer.Option("--latency-ms", help="Latency budget in milliseconds.")] = None,
+    instructions: Annotated[int | None, typer.Option("--instructions", help="Instruction budget.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", help="Floor of the task's metric.")] = None,
+) -> None:
+    """Budgets that are judged by running the network, and so only where that is done."""
 
 
 def _target_flags(
@@ -91,9 +101,14 @@ _OVERRIDES = {
     "calibration": "data.calibration",
     "samples": "deploy.samples",
     "rounding": "quantize.rounding",
+    "ram": "budget.ram_bytes",
+    "flash": "budget.flash_bytes",
     "schedule": "plan.schedule",
     "toolchain": "build.toolchain",
     "seed": "seed",
+    "latency_ms": "budget.latency_ms",
+    "instructions": "budget.instructions",
+    "min_accuracy": "budget.min_accuracy",
 }
 
 
@@ -102,18 +117,21 @@ def with_settings(
     demo: bool = False,
     flags: Callable[..., None] | None = None,
     settings: Mapping[str, str] | None = None,
+    limits: bool = False,
     compress: bool = False,
     target: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command all setting flags; it gets the resulting `config` as its first argument.
 
     `flags` declares more of them, which `settings` names as `_OVERRIDES` does. With `demo` the built-in recipe stands
-    in for a missing model; with `compress` the [compress] table is there even where the recipe leaves it out; with
-    `target` the command has the flags that choose what runs the firmware, and gets them as `target`.
+    in for a missing model; with `limits` there are flags for latency, instructions and accuracy; with `compress` the
+    [compress] table is there even where the recipe leaves it out; with `target` the command has the flags that choose
+    what runs the firmware, and gets them as `target`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        shared = [*_parameters(_setting_flags), *(_parameters(flags) if flags else ())]
+        shared = _parameters(_setting_flags) + (_parameters(_limit_flags) if limits else [])
+        shared += _parameters(flags) if flags else []
         chosen = _parameters(_target_flags) if target else []
         own = [p for p in _parameters(command) if p.name not in ("config", "target")]
 
@@ -164,7 +182,7 @@ def _config(flags: Mapping[str, Any], names: Mapping[str, str], *, demo: bool, c
         elif demo:
             recipe = DEMO_RECIPE
             print("no MODEL and no ./tinycompress.toml: running the built-in MNIST demo recipe", file=sys.stderr)
-    overrides = {setting: flags[flag] for flag, setting in names.items() if flags[flag] is not False}
+    overrides = {setting: flags[flag] for flag, setting in names.items() if flags.get(flag, False) is not False}
     config = load_config(recipe, {**overrides, "model.source": source})
     return config.model_copy(update={"compress": {}}) if compress and config.compress is None else config
 

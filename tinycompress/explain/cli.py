@@ -5,7 +5,7 @@ EXPLAIN = {
     "TC-C102": "A recipe key does not exist. Unknown keys are errors so that a typo never silently changes a run; the message names the nearest key. `tinycompress deploy --print-config` shows all keys with their values.",
     "TC-C103": "A setting has a value of the wrong type or outside its range. The message has the key, the value and what was expected. Flags win over TINYCOMPRESS_* variables, which win over the recipe.",
     "TC-C104": "An input shape is a comma-separated list of positive sizes without batch, in the user's own layout: 1,28,28 for a PyTorch image, 28,28,1 for a TFLite one.",
-    "TC-C105": "No model was named and the one given is not a file, a stored graph, or a Python factory written pkg.mod:name or file.py:name.",
+    "TC-C105": "No model was named and the one given is not a file, a stored graph, or a Python factory written pkg.mod:name or file.py:name; or a file that was named (the model, its weights) does not exist.",
     "TC-C106": "A float model needs calibration data to become int8: real inputs from the training distribution, 100 to 500 of them. Give --calibration FILE.npz (or a folder), or --calibration random to go on with random data, which is marked in the report and good for sizes and counts, not for accuracy.",
     "TC-C107": "An input file for --inputs or --calibration does not fit the model: each array has one leading sample axis and then the model's input shape, in the user's layout.",
     "TC-C110": "The file is not a report of this schema version. Reports are written by `tinycompress deploy` as report.json in the run directory.",

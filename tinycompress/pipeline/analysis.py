@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinycompress.boards import Board
-from tinycompress.config import Config
 from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.pipeline.planning import plan_for
-from tinycompress.pipeline.quantizing import RANDOM
 from tinycompress.pipeline.reporting import layer_reports, model_report
 from tinycompress.plan import Plan, plan
 from tinycompress.plan.planner import Schedule
@@ -63,13 +61,6 @@ class Analysis:
         return lines
 
 
-def calibrated(config: Config) -> Config:
-    """`config` with random calibration data when it names none."""
-    if config.data.source or config.data.calibration:
-        return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"calibration": RANDOM})})
-
-
 def analyze(
     graph: QuantGraph,
     board: Board,
@@ -83,7 +74,7 @@ def analyze(
     try:
         chosen = plan_for(graph, board, ram_bytes, flash_bytes, schedule=schedule)
     except BudgetError as error:
-        verdict = f"{error.what} ({error.where})" if error.where else error.what
+        verdict = error.what
         chosen = plan(graph, has_dsp=board.has_dsp)
     return Analysis(
         model=model_report(chosen),

@@ -11,8 +11,6 @@ from tinycompress.compress.task import Budget, Task
 from tinycompress.compress.team import join
 from tinycompress.config import Config
 from tinycompress.data import Dataset, load_data
-from tinycompress.errors import ConfigError
-from tinycompress.ir.graph import QuantGraph
 from tinycompress.pipeline.settings import recipe_of
 
 if TYPE_CHECKING:
@@ -20,19 +18,9 @@ if TYPE_CHECKING:
 
 
 def compress_stage(pipeline: Pipeline, folder: Path, work: Path) -> CompressResult:
-    """Compress the imported network into `folder`; checkpoints and finished stages stay in `work` until it is done.
-
-    ConfigError TC-C132 when the network is integer already, TC-C301 when there is no data.
-    """
+    """Compress the imported float network into `folder`; finished stages stay in `work` until all are done."""
     config, graph, dataset = pipeline.config, pipeline.imported, pipeline.dataset
-    if isinstance(graph, QuantGraph):
-        raise ConfigError(
-            "TC-C132",
-            f"{graph.name} is quantized already and cannot be compressed",
-            fix="bring the float network, or leave out [compress]",
-        )
-    if dataset is None:
-        raise ConfigError("TC-C301", "compression needs data", fix="give --data, or [data] source in the recipe")
+    assert dataset is not None
     join().tell((config, graph, pipeline.board.has_dsp, pipeline.board.clock_hz))
     result = compress(
         graph,

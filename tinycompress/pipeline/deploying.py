@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinycompress.data import Dataset
-from tinycompress.errors import BudgetError, ConfigError, MismatchError, QualityError
+from tinycompress.errors import BudgetError, ConfigError, MismatchError, QualityError, TinycompressError
 from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.inputs import integer_inputs, real_inputs, source_outputs, to_source_layout
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
     from tinycompress.pipeline.stages import Pipeline
 
 
-def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> m.Report:
+@dataclass(frozen=True)
+class Outcome:
+    """What a deployment found out, and the first promise it broke: equal bytes, a budget, the accuracy floor."""
+
+    report: m.Report
+    failure: TinycompressError | None
+
+
+def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> Outcome:
     """Build, run, compare, score and report; see `Pipeline.deploy`."""
     pipeline.require(target, outputs)
     if pipeline.config.budget.min_accuracy is not None and pipeline.dataset is None:
@@ -60,11 +69,15 @@ def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, ou
         seed=pipeline.config.seed,
         dataset_sha256=dataset.sha256 if dataset else None,
         accuracy=accuracy,
+        budget=pipeline.config.budget,
     )
+    failure = _failure(report, graph)
+    if failure is not None:
+        found = m.Failure(failure.code, failure.what, failure.where, failure.fix, failure.exit_code)
+        report = replace(report, failure=found)
     with replacing(pipeline.run.path / "report.json") as scratch:
         scratch.write_text(m.to_json(report), encoding="utf-8")
-    _judge(report, pipeline, graph)
-    return report
+    return Outcome(report, failure)
 
 
 def _scored_samples(pipeline: Pipeline, dataset: Dataset) -> dict[str, Array]:
@@ -112,50 +125,49 @@ def _accuracy(pipeline: Pipeline, dataset: Dataset, run: TargetRun | None) -> m.
     )
 
 
-def _judge(report: m.Report, pipeline: Pipeline, graph: QuantGraph) -> None:
-    """Raise for differing bytes, then for missed instruction and latency budgets, then for the accuracy floor."""
+def _failure(report: m.Report, graph: QuantGraph) -> TinycompressError | None:
+    """The error for differing bytes, else for the first instruction or latency budget or accuracy floor missed."""
     first = report.validation.first_divergence
     if first is not None:
         source = graph.tensors[first.tensor].source or first.tensor
-        raise MismatchError(
+        return MismatchError(
             "TC-V101",
             f"{report.validation.mismatching_bytes} bytes differ; first in tensor {first.tensor!r} at byte {first.byte}"
             f" of sample {first.sample}: expected {first.expected}, got {first.actual}",
             where=f"layer {first.layer} ({source})",
         )
-    budget = pipeline.config.budget
-    if budget.instructions is not None and report.counted and report.counted.instructions > budget.instructions:
-        raise BudgetError(
-            "TC-B110",
-            f"{report.counted.instructions:,} instructions, the budget is {budget.instructions:,}: over by "
-            f"{report.counted.instructions - budget.instructions:,}",
-            where=_busiest(report),
-        )
-    latency = _latency_upper(report)
-    if budget.latency_ms is not None and latency is not None and latency > budget.latency_ms:
-        over = format_ms(latency - budget.latency_ms)
-        raise BudgetError(
-            "TC-B111",
-            f"latency up to {format_ms(latency)}, the budget is {format_ms(budget.latency_ms)}: over by {over}",
-            where=_busiest(report),
-        )
-    floor = budget.min_accuracy
-    if floor is not None and report.accuracy is not None and report.accuracy.int8 < floor:
-        raise QualityError(
-            "TC-Q101",
-            f"{report.accuracy.metric} of the integer network is {report.accuracy.int8:.4f}, the floor is {floor:.4f}",
-            fix="allow a larger network, train longer, or fine-tune with quantization in the loop",
-        )
+    missed = {limit.name: limit for limit in report.limits if not limit.is_kept}
+    for name, describe in (("instructions", _too_many), ("latency_ms", _too_late), ("min_accuracy", _too_inaccurate)):
+        if name in missed:
+            return describe(report, missed[name].limit, missed[name].used or 0)
+    return None
+
+
+def _too_many(report: m.Report, limit: float, used: float) -> TinycompressError:
+    return BudgetError(
+        "TC-B110",
+        f"{used:,.0f} instructions, the budget is {limit:,.0f}: over by {used - limit:,.0f}",
+        where=_busiest(report),
+    )
+
+
+def _too_late(report: m.Report, limit: float, used: float) -> TinycompressError:
+    return BudgetError(
+        "TC-B111",
+        f"latency up to {format_ms(used)}, the budget is {format_ms(limit)}: over by {format_ms(used - limit)}",
+        where=_busiest(report),
+    )
+
+
+def _too_inaccurate(report: m.Report, limit: float, used: float) -> TinycompressError:
+    metric = report.accuracy.metric if report.accuracy else "accuracy"
+    return QualityError(
+        "TC-Q101",
+        f"{metric} of the integer network is {used:.4f}, the floor is {limit:.4f}",
+        fix="allow a larger network, train longer, or fine-tune with quantization in the loop",
+    )
 
 
 def _busiest(report: m.Report) -> str:
     worst = max(report.layers, key=lambda layer: layer.instructions or layer.cycles or 0)
     return f"most in layer {worst.index} {worst.name}"
-
-
-def _latency_upper(report: m.Report) -> float | None:
-    if report.measured is not None:
-        return report.measured.p95_ms
-    if report.estimated is not None:
-        return report.estimated.latency_ms * (1 + report.estimated.error)
-    return None

@@ -8,8 +8,7 @@ from tinycompress.config import ModelSection
 from tinycompress.errors import ConfigError, UnsafeModelError
 from tinycompress.ir import store
 from tinycompress.ir.graph import Graph, Preprocess, QuantGraph
-
-FILE_SUFFIXES = (".onnx", ".tflite")
+from tinycompress.pipeline.checks import require_model
 
 
 def load_model(section: ModelSection, preprocess: Preprocess | None = None) -> Graph | QuantGraph:
@@ -18,24 +17,17 @@ def load_model(section: ModelSection, preprocess: Preprocess | None = None) -> G
     ConfigError TC-C105 when it is nothing we can open; UnsafeModelError TC-M600 for a .pt2 file without `trust`;
     otherwise what the front end raises.
     """
-    source = section.source or ""
-    path = Path(source)
+    require_model(section)
+    path = Path(section.source or "")
     if path.is_dir():
         return store.load(path / "graph" if (path / "graph" / "graph.json").exists() else path)
-    if path.suffix in FILE_SUFFIXES and path.exists():
-        from tinycompress.frontends import load_file
-
-        return load_file(path)
+    if not path.exists():
+        return _load_factory(section, preprocess)
     if path.suffix == ".pt2":
         return _load_exported_program(path, trust=section.trust)
-    if ":" in source:
-        return _load_factory(section, preprocess)
-    kind = "does not exist" if not path.exists() else "is not a model file"
-    raise ConfigError(
-        "TC-C105",
-        f"{source!r} {kind}",
-        fix="give a .onnx or .tflite file, a stored graph, or a Python factory pkg.mod:name or file.py:name",
-    )
+    from tinycompress.frontends import load_file
+
+    return load_file(path)
 
 
 def _load_exported_program(path: Path, *, trust: bool) -> Graph:

@@ -15,8 +15,8 @@ from tinycompress.ir.graph import Graph, QuantGraph, Rounding
 from tinycompress.ir.inputs import real_inputs
 from tinycompress.ir.tensor import Array
 from tinycompress.ir.verify import to_quant_graph
+from tinycompress.pipeline.settings import RANDOM
 
-RANDOM = "random"
 RANDOM_NOTE = "calibrated on random data: sizes and counts are right, accuracy is not"
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tinycompress import __version__
 from tinycompress.build import Firmware
+from tinycompress.config import BudgetSection
 from tinycompress.cost.macs import graph_shapes as shapes_of
 from tinycompress.cost.macs import macs, op_macs
 from tinycompress.ir.graph import Graph, QuantGraph
@@ -36,6 +39,7 @@ def layer_reports(plan: Plan, cycles: tuple[int, ...] | None, *, counted: bool) 
             live_bytes=live.get(layer.index, 0),
             instructions=work if counted else None,
             cycles=None if counted else work,
+            output_shape=shapes[layer.op.outputs[0]],
         )
 
     return tuple(entry(layer) for layer in plan.layers)
@@ -88,6 +92,7 @@ def build_report(
     seed: int,
     dataset_sha256: str | None,
     accuracy: m.Accuracy | None,
+    budget: BudgetSection,
 ) -> m.Report:
     """The whole report of one deployment."""
     board = firmware.board
@@ -116,8 +121,28 @@ def build_report(
         validation=run.validation,
         accuracy=accuracy,
         notes=(*imported.notes, *(n for n in plan.graph.notes if n not in imported.notes)),
+        capacity=m.Capacity(board.ram_bytes, board.flash_bytes),
     )
-    return m.check(report)
+    return m.check(replace(report, limits=_limits(report, plan, budget)))
+
+
+def _limits(report: m.Report, plan: Plan, budget: BudgetSection) -> tuple[m.Limit, ...]:
+    """Every budget that is set, with what was used of it."""
+    if report.measured is not None:
+        late: float | None = report.measured.p95_ms
+    else:
+        late = report.estimated.latency_ms * (1 + report.estimated.error) if report.estimated else None
+    used: dict[str, tuple[float | None, str]] = {
+        "ram_bytes": (report.ram.total_bytes, "exact"),
+        "flash_bytes": (report.flash.total_bytes, "exact"),
+        "weights_bytes": (plan.weights_bytes, "exact"),
+        "macs": (report.model.macs, "exact"),
+        "instructions": (report.counted.instructions if report.counted else None, "counted"),
+        "latency_ms": (late, "measured" if report.measured else "estimated"),
+        "min_accuracy": (report.accuracy.int8 if report.accuracy else None, "computed"),
+    }
+    asked = budget.model_dump(exclude_none=True)
+    return tuple(m.Limit(name, float(limit), *used[name]) for name, limit in asked.items())
 
 
 def _estimate(counted: m.Counted | None, firmware: Firmware) -> m.Estimated | None:

@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from tinycompress.ir.graph import Graph, QuantGraph
     from tinycompress.ir.tensor import Array
     from tinycompress.pipeline.analysis import Analysis
+    from tinycompress.pipeline.deploying import Outcome
     from tinycompress.pipeline.measuring import HostRun
     from tinycompress.pipeline.target import Target
     from tinycompress.plan.model import Plan
     from tinycompress.report.model import Layer, Report
-
-DEFAULT_BOARD = "stm32f746"
 
 
 class Progress(Protocol):
@@ -58,9 +57,9 @@ class Pipeline:
         cls, config: Config, run: Path | None = None, *, fresh: bool = False, progress: Progress = silent
     ) -> Iterator[Pipeline]:
         """A pipeline over the locked directory `run` (default ``runs/<model>-<key>``, the key over all settings)."""
-        from tinycompress.pipeline.settings import recipe_of
+        from tinycompress.pipeline.checks import require_sensible
 
-        recipe_of(config)
+        require_sensible(config)
         path = run or Path("runs") / f"{_model_label(config)}-{digest(config_json(config), __version__)[:10]}"
         with RunDir.open(path, fresh=fresh) as directory:
             yield cls(config, directory, progress)
@@ -68,9 +67,9 @@ class Pipeline:
     @functools.cached_property
     def board(self) -> Board:
         """The board of the run."""
-        from tinycompress.boards import board
+        from tinycompress.pipeline.checks import board_of
 
-        return board(self.config.board or DEFAULT_BOARD)
+        return board_of(self.config)
 
     @functools.cached_property
     def dataset(self) -> Dataset | None:
@@ -84,9 +83,7 @@ class Pipeline:
 
     @functools.cached_property
     def _import_key(self) -> str:
-        source = self.config.model.source
-        if source is None:
-            raise ConfigError("TC-C105", "no model was named", fix="give MODEL, or [model] source in the recipe")
+        source = self.config.model.source or ""
         parts: list[Any] = [__version__, config_json(self.config)["model"]]
         for name in (source.partition(":")[0], self.config.model.weights):
             path = Path(name) if name else None
@@ -120,12 +117,23 @@ class Pipeline:
 
     @functools.cached_property
     def _compress_folder(self) -> Path:
-        from tinycompress.pipeline.compressing import compress_stage
-
         def make(folder: Path) -> None:
+            self._require_float()
+            from tinycompress.pipeline.compressing import compress_stage
+
             compress_stage(self, folder, self.run.work("compress", self._compress_key))
 
         return self.run.stage("compress", self._compress_key, make)
+
+    def _require_float(self) -> None:
+        from tinycompress.ir.graph import QuantGraph
+
+        if isinstance(self.imported, QuantGraph):
+            raise ConfigError(
+                "TC-C132",
+                f"{self.imported.name} is quantized already and cannot be compressed",
+                fix="bring the float network, or leave out [compress]",
+            )
 
     @functools.cached_property
     def compressed(self) -> Graph | QuantGraph:
@@ -305,9 +313,16 @@ class Pipeline:
     def deploy(self, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> Report:
         """Everything: build, flash or emulate, run, compare, score, report.
 
-        MismatchError TC-V101 when a byte differs, QualityError TC-Q101 below the accuracy floor; the report is written
-        first in both cases.
+        MismatchError TC-V101 when a byte differs, BudgetError TC-B110, TC-B111 over a budget that only a run can judge,
+        QualityError TC-Q101 below the accuracy floor; the report is written first in each case.
         """
+        outcome = self.outcome(target, inputs=inputs, outputs=outputs)
+        if outcome.failure is not None:
+            raise outcome.failure
+        return outcome.report
+
+    def outcome(self, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> Outcome:
+        """As `deploy`, but what it would raise once there is a report stands beside the report."""
         from tinycompress.pipeline.deploying import deploy
 
         return deploy(self, target, inputs=inputs, outputs=outputs)

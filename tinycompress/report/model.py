@@ -82,6 +82,14 @@ class Flash:
 
 
 @dataclass(frozen=True)
+class Capacity:
+    """Bytes of RAM and flash that the board has."""
+
+    ram_bytes: int
+    flash_bytes: int
+
+
+@dataclass(frozen=True)
 class FirmwareSize:
     """Bytes of the whole measuring program, library included."""
 
@@ -132,6 +140,7 @@ class Layer:
     live_bytes: int
     instructions: int | None
     cycles: int | None
+    output_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,6 +177,38 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """One budget the recipe states, by its key: `limit`, and what was `used` of it (None where nothing can say).
+
+    `kind` says what `used` is: exact, counted, estimated (the upper end of the band), measured (p95) or computed.
+    Accuracy is a floor, everything else a ceiling.
+    """
+
+    name: str
+    limit: Score
+    used: Score | None
+    kind: str
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the budget holds, as far as it is known."""
+        if self.used is None:
+            return True
+        return self.used >= self.limit if self.name == "min_accuracy" else self.used <= self.limit
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first promise that this deployment broke: the diagnostic, and the process status it ends with."""
+
+    code: str
+    what: str
+    where: str | None
+    fix: str | None
+    exit_code: int
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything `deploy` found out. `estimated` is None once `measured` is there."""
 
@@ -187,6 +228,9 @@ class Report:
     validation: Validation
     accuracy: Accuracy | None
     notes: tuple[str, ...]
+    capacity: Capacity | None = None
+    limits: tuple[Limit, ...] = ()
+    failure: Failure | None = None
 
 
 def check(report: Report) -> Report:

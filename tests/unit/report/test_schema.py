@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 import tinycompress.report
 from tinycompress.errors import ConfigError
 from tinycompress.report import model as m
-from tinycompress.report.text import layer_header, layer_rows, summary_rows
+from tinycompress.report.text import bar, first_to_shrink, layer_cells, layer_header, layer_rows, summary_rows
 
 SCHEMA_FILE = Path(tinycompress.report.__file__).parent / "schema.json"
 
@@ -46,6 +46,12 @@ def emulated() -> m.Report:
         validation=m.Validation(20, 1, 0, None),
         accuracy=m.Accuracy("accuracy", 1000, 0.99, 0.989, 0.989),
         notes=("a note",),
+        capacity=m.Capacity(327_680, 1_048_576),
+        limits=(
+            m.Limit("ram_bytes", 128.0, 64.0, "exact"),
+            m.Limit("latency_ms", 0.002, 0.0034, "estimated"),
+            m.Limit("min_accuracy", 0.98, 0.989, "computed"),
+        ),
     )
 
 
@@ -92,3 +98,25 @@ def test_text_names_the_kind_of_every_number() -> None:
     assert kinds["instructions"] == "counted"
     assert kinds["latency"] == "estimated"
     assert all(len(row) == len(layer_header(emulated())) for row in layer_rows(emulated()))
+
+
+def test_each_budget_shows_its_use() -> None:
+    rows = {what: (text, kind) for what, text, kind in summary_rows(emulated())}
+    assert rows["RAM of the library"][0] == "64 B of 320.0 KB"
+    assert rows["budget: RAM"] == ("64 B of 128 B (50%): kept", "exact")
+    assert rows["budget: latency"] == ("up to 3.4 us of 2.0 us (170%): MISSED", "estimated")
+    assert rows["budget: accuracy"] == ("0.9890, at least 0.9800: kept", "computed")
+    unknown = replace(emulated(), limits=(m.Limit("instructions", 5.0, None, "counted"),))
+    assert summary_rows(unknown)[-1][1] == "5; not known here"
+
+
+def test_where_a_smaller_network_begins() -> None:
+    stem = emulated().layers[0]
+    layers = (stem, replace(stem, index=1, name="wide", live_bytes=70, weights_bytes=4, instructions=100))
+    lines = first_to_shrink(layers)
+    assert lines[0] == "most RAM    layer 1 wide: 70 B live; 1 more holds at least 90% of that"
+    assert lines[1] == "most flash  layer 0 conv: 40 B of weights (91%)"
+    assert lines[2] == "most work   layer 0 conv: 500 instructions (83%)"
+    assert first_to_shrink(()) == []
+    assert [cells[7] for cells in layer_cells(layers)] == ["64 ", "70*"]
+    assert [bar(value, 70, 10) for value in (0, 1, 64, 70)] == ["", "#", "##########", "##########"]
