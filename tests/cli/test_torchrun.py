@@ -95,7 +95,7 @@ def test_two_processes_make_one_run(task: Path) -> None:
     [
         (("--flash", "100"), {}, "error[TC-B201]"),
         ((), {"DIVERGES": "1"}, "error[TC-Q102]: the loss became nan at step 0 (epoch 1)"),
-        ((), {"FAILS": "1"}, "this process has had enough"),
+        ((), {"FAILS": "1"}, "ValueError: this process has had enough"),
     ],
     ids=["budget", "divergence", "second process"],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,28 +18,87 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """`inputs` is (n, …) in the user's layout and dtype; `targets` (n,) classes, (n, …) values, or None (autoencoder).
+    """`samples` is (n, …) in the user's layout and dtype, or several such arrays by the names of the network's inputs.
 
-    Raises ConfigError TC-C302 when the lengths differ and TC-C305 when an input is NaN or infinite.
+    `wanted` are targets: (n,) classes, (n, …) values, several of them by names of the user's, or None (autoencoder).
+    Raises ConfigError TC-C302 for no samples, lengths that differ or what is no number, TC-C305 for NaN and infinity.
     """
 
-    inputs: Array
-    targets: Array | None = None
+    samples: Array | Mapping[str, Array]
+    wanted: Array | Mapping[str, Array] | None = None
 
     def __post_init__(self) -> None:
-        if self.targets is not None and len(self.targets) != len(self.inputs):
-            raise ConfigError("TC-C302", f"{len(self.inputs)} inputs but {len(self.targets)} targets")
-        if self.inputs.dtype.kind == "f" and not np.isfinite(self.inputs).all():
-            bad = int(np.count_nonzero(~np.isfinite(self.inputs).reshape(len(self.inputs), -1).all(axis=1)))
-            raise ConfigError("TC-C305", f"{bad} of {len(self.inputs)} samples hold NaN or infinity")
+        arrays = self._inputs | self._targets
+        for name, array in arrays.items():
+            if array.dtype.kind not in "biuf":
+                raise ConfigError("TC-C302", f"{name} hold {array.dtype}, not numbers", fix="encode them as numbers")
+            if array.ndim == 0 or len(array) == 0:
+                raise ConfigError("TC-C302", f"{name} of shape {list(array.shape)} hold no samples")
+        lengths = {name: len(array) for name, array in arrays.items()}
+        if len(set(lengths.values())) > 1:
+            listed = " but ".join(f"{n} {name}" for name, n in lengths.items())
+            raise ConfigError("TC-C302", f"the numbers of samples differ: {listed}")
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                bad = int(np.count_nonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+                raise ConfigError("TC-C305", f"{bad} of {len(array)} samples hold NaN or infinity", where=name)
+
+    @property
+    def _inputs(self) -> dict[str, Array]:
+        return dict(self.samples) if isinstance(self.samples, Mapping) else {"inputs": self.samples}
+
+    @property
+    def _targets(self) -> dict[str, Array]:
+        if self.wanted is None:
+            return {}
+        return dict(self.wanted) if isinstance(self.wanted, Mapping) else {"targets": self.wanted}
+
+    @property
+    def inputs(self) -> Array:
+        """The samples of the only input; ConfigError TC-C307 when there are several inputs."""
+        if isinstance(self.samples, Mapping):
+            raise _several("inputs", self.samples)
+        return self.samples
+
+    @property
+    def targets(self) -> Array | None:
+        """The only targets, None without any; ConfigError TC-C307 when there are several."""
+        if isinstance(self.wanted, Mapping):
+            raise _several("targets", self.wanted)
+        return self.wanted
+
+    @property
+    def labels(self) -> Array | None:
+        """The targets where they are one integer per sample."""
+        found = self.wanted
+        is_class = isinstance(found, np.ndarray) and found.dtype.kind in "iu" and found.ndim == 1
+        return found if is_class else None  # type: ignore[return-value]
+
+    @property
+    def arrays(self) -> list[Array]:
+        """Every array: inputs, then targets."""
+        return [*self._inputs.values(), *self._targets.values()]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample of each input."""
+        return {name: array.shape[1:] for name, array in self._inputs.items()}
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(next(iter(self._inputs.values())))
 
     def take(self, indices: Sequence[int] | Array) -> Split:
         """The samples at `indices`, in that order."""
         index = np.asarray(indices)
-        return Split(self.inputs[index], None if self.targets is None else self.targets[index])
+
+        def chosen(value: Array | Mapping[str, Array]) -> Array | Mapping[str, Array]:
+            return {k: v[index] for k, v in value.items()} if isinstance(value, Mapping) else value[index]
+
+        return Split(chosen(self.samples), None if self.wanted is None else chosen(self.wanted))
+
+
+def _several(what: str, arrays: Mapping[str, Array]) -> ConfigError:
+    return ConfigError("TC-C307", f"the data has {len(arrays)} {what} ({', '.join(arrays)}), and one is needed here")
 
 
 def spread(available: int, wanted: int) -> Array:
@@ -63,20 +122,17 @@ class Dataset:
     @property
     def classes(self) -> int:
         """Number of classes: the largest label of any split plus one; 0 without integer labels."""
-        labels = [s.targets for s in (self.train, self.val, self.test) if s.targets is not None and len(s)]
-        if not labels or any(t.dtype.kind not in "iu" for t in labels):
-            return 0
-        return 1 + max(int(t.max()) for t in labels)
+        labels = [s.labels for s in (self.train, self.val, self.test)]
+        return 1 + max(int(t.max()) for t in labels if t is not None) if all(t is not None for t in labels) else 0
 
     @cached_property
     def sha256(self) -> str:
         """Digest of every array of every split, for the report's provenance."""
         digest = hashlib.sha256()
         for part in (self.train, self.val, self.test):
-            for array in (part.inputs, part.targets):
-                if array is not None:
-                    digest.update(f"{array.dtype}{array.shape}".encode())
-                    digest.update(np.ascontiguousarray(array).tobytes())
+            for array in part.arrays:
+                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 
@@ -94,9 +150,9 @@ def split_by_seed(name: str, everything: Split, counts: tuple[int, int, int], se
         )
     rng = np.random.default_rng(seed)
     position = rng.permutation(len(everything)).astype(np.float64)
-    if everything.targets is not None and everything.targets.dtype.kind in "iu" and everything.targets.ndim == 1:
-        for label in np.unique(everything.targets):
-            members = np.flatnonzero(everything.targets == label)
+    if everything.labels is not None:
+        for label in np.unique(everything.labels):
+            members = np.flatnonzero(everything.labels == label)
             ranks = rng.permutation(len(members)) + rng.random(len(members))
             position[members] = ranks / len(members)
     order = np.argsort(position, kind="stable")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinycompress.data.archive import read_npz
 from tinycompress.data.audio import log_mel
 from tinycompress.data.dataset import Array, Dataset, Split, split_by_seed
 from tinycompress.errors import ConfigError
@@ -36,7 +37,7 @@ def cifar10(argument: str, seed: int) -> Dataset:
     Every image shares one JPEG header; the archive holds 50 000 training images and then test images. The last 5 000
     training images are the validation split.
     """
-    archive = _open(argument, "cifar10:FILE.npz")
+    archive = _open(argument, "cifar10:FILE.npz", "header", "data", "length", "labels")
     header, data = archive["header"].tobytes(), archive["data"].tobytes()
     ends = np.cumsum(archive["length"].astype(np.int64))
     images = _decode(header, data, ends - archive["length"], ends)
@@ -62,7 +63,7 @@ def fsdd(argument: str, seed: int) -> Dataset:
     Archive arrays: audio (int16, 8 kHz, clips joined), length, label, speaker. The last speaker present is held out; a
     tenth of the others' clips, chosen by `seed`, is the validation split.
     """
-    archive = _open(argument, "fsdd:FILE.npz")
+    archive = _open(argument, "fsdd:FILE.npz", "audio", "length", "label", "speaker")
     clips = np.split(archive["audio"].astype(np.float32) / 32768, np.cumsum(archive["length"])[:-1])
     features = np.stack([log_mel(clip, rate=8000, frames=49, bands=16) for clip in clips])[..., None]
     labels = archive["label"].astype(np.int64)
@@ -73,11 +74,10 @@ def fsdd(argument: str, seed: int) -> Dataset:
     return Dataset("FSDD, one speaker held out", cut.train, cut.val, Split(features[held_out], labels[held_out]))
 
 
-def _open(path: str, usage: str) -> dict[str, Array]:
+def _open(path: str, usage: str, *needed: str) -> dict[str, Array]:
     if not path or not Path(path).exists():
         raise ConfigError("TC-C301", f"there is no data file {path!r}", fix=f"write {usage}")
-    with np.load(path, allow_pickle=False) as archive:
-        return {k: archive[k] for k in archive.files}
+    return read_npz(Path(path), *needed)
 
 
 NAMED: dict[str, Callable[[str, int], Dataset]] = {"mnist": mnist, "cifar10": cifar10, "fsdd": fsdd}

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tinycompress.data.dataset import Dataset, Split, split_by_fraction, split_by_seed
+from tinycompress.data.archive import read_npz
+from tinycompress.data.dataset import Array, Dataset, Split, split_by_fraction, split_by_seed
+from tinycompress.data.folder import class_names, read_classes
 from tinycompress.data.named import NAMED
-from tinycompress.errors import ConfigError
+from tinycompress.errors import ConfigError, TinycompressError
 from tinycompress.user_code import Refusal, load_object
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm")
 
 
 def load_data(source: str, *, seed: int = 0, val: float = 0.1, test: float = 0.2) -> Dataset:
@@ -36,7 +36,14 @@ def load_data(source: str, *, seed: int = 0, val: float = 0.1, test: float = 0.2
     if path.is_dir():
         return from_folder(path, seed=seed, val=val, test=test)
     if argument:
-        return from_object(load_callable(source)(), source, seed=seed, val=val, test=test)
+        function = load_callable(source)
+        try:
+            value = function()
+            return from_object(value, source, seed=seed, val=val, test=test)
+        except TinycompressError:
+            raise
+        except Exception as error:  # the user's function, or the data set it made, may raise anything
+            raise ConfigError("TC-C306", f"{source} failed: {type(error).__name__}: {error}", where=source) from error
     known = ", ".join(NAMED)
     fix = f"give an .npz file, a folder, module:function, or one of {known}"
     if path.exists():
@@ -57,43 +64,55 @@ def load_callable(reference: str) -> Callable[[], Any]:
 
 def from_npz(path: Path, *, seed: int = 0, val: float = 0.1, test: float = 0.2) -> Dataset:
     """Splits of an npz file; see `load_data` for the array names."""
-    if not path.exists():
-        raise ConfigError("TC-C301", f"data file {path} does not exist", where=str(path))
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {k: archive[k] for k in archive.files}
-    except (ValueError, OSError) as error:
-        raise ConfigError("TC-C302", f"{path} cannot be read as npz: {error}", where=str(path)) from error
+    arrays = read_npz(path)
     return _from_mapping(arrays, path.stem, seed, val, test)
 
 
-def _from_mapping(arrays: Mapping[str, Any], name: str, seed: int, val: float, test: float) -> Dataset:
-    def part(suffix: str) -> Split | None:
-        x, y = arrays.get(f"x{suffix}"), arrays.get(f"y{suffix}")
-        return None if x is None else Split(np.asarray(x), None if y is None else np.asarray(y))
+_PARTS = ("_train", "_val", "_test")
 
-    train, test_split, val_split = part("_train"), part("_test"), part("_val")
-    whole = part("")
+
+def _from_mapping(arrays: Mapping[str, Array], name: str, seed: int, val: float, test: float) -> Dataset:
+    parts = {suffix: _part(arrays, suffix) for suffix in ("", *_PARTS)}
+    whole, train, val_split, test_split = parts.values()
     if whole is not None:
         return split_by_fraction(name, whole, seed, val, test)
     if train is None or test_split is None:
         raise ConfigError(
             "TC-C302",
             f"data {name!r} has {', '.join(sorted(arrays)) or 'no arrays'}",
-            fix="name the arrays x and y, or x_train, y_train, x_test, y_test (x_val, y_val)",
+            fix="name the arrays x and y, or x_train, y_train, x_test, y_test (x_val, y_val); those of several inputs "
+            "after their input",
         )
     if val_split is None:
-        count = max(1, round(len(train) * val))
-        cut = split_by_seed(name, train, (len(train) - count - 1, count, 1), seed)
-        train, val_split = cut.train, cut.val
+        return _with_val(name, train, test_split, seed, val)
     return _checked(Dataset(name, train, val_split, test_split))
 
 
+def _with_val(name: str, train: Split, test: Split, seed: int, val: float) -> Dataset:
+    """The share `val` of the training samples becomes the validation split."""
+    count = max(1, round(len(train) * val))
+    cut = split_by_seed(name, train, (len(train) - count - 1, count, 1), seed)
+    return _checked(Dataset(name, cut.train, cut.val, test))
+
+
+def _part(arrays: Mapping[str, Array], suffix: str) -> Split | None:
+    """The arrays whose names end in `suffix` (with none, in no known one): x and y, or named inputs and targets."""
+    mine = {k.removesuffix(suffix): v for k, v in arrays.items() if k.endswith(suffix)}
+    if not suffix:
+        mine = {k: v for k, v in mine.items() if not k.endswith(_PARTS)}
+    several = {k.removeprefix("y_"): v for k, v in mine.items() if k.startswith("y_")}
+    targets = mine.get("y", several or None)
+    if "x" in mine:
+        return Split(mine["x"], targets)
+    inputs = {k: v for k, v in mine.items() if k != "y" and not k.startswith("y_")}
+    return Split(inputs, targets) if len(inputs) > 1 and targets is not None else None
+
+
 def _checked(data: Dataset) -> Dataset:
-    shapes = {part: split.inputs.shape[1:] for part, split in
-              (("train", data.train), ("val", data.val), ("test", data.test))}  # fmt: skip
-    if len(set(shapes.values())) > 1:
-        listed = ", ".join(f"{part} {list(shape)}" for part, shape in shapes.items())
+    parts = {"train": data.train, "val": data.val, "test": data.test}
+    shapes = {part: {name: list(shape) for name, shape in split.shapes.items()} for part, split in parts.items()}
+    if any(shape != shapes["train"] for shape in shapes.values()):
+        listed = ", ".join(f"{part} {' and '.join(map(str, named.values()))}" for part, named in shapes.items())
         raise ConfigError("TC-C302", f"splits have different sample shapes: {listed}", where=data.name)
     return data
 
@@ -102,7 +121,8 @@ def from_object(value: Any, name: str, *, seed: int = 0, val: float = 0.1, test:
     """A data set from what a user's callable returned.
 
     A `Dataset`; a mapping with the npz names; (x, y); a sequence of (input, target) pairs such as a torch `Dataset`; or
-    a tuple (train, val, test) of any of the last two. Tensors and arrays are both taken.
+    a tuple (train, val, test) of any of the last two. Tensors and arrays are both taken. Several inputs or targets are
+    mappings by name in place of x, y, input or target.
     """
     if isinstance(value, Dataset):
         return _checked(value)
@@ -113,23 +133,46 @@ def from_object(value: Any, name: str, *, seed: int = 0, val: float = 0.1, test:
     return split_by_fraction(name, _pairs(value, name), seed, val, test)
 
 
-def _array(value: Any) -> Any:
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+def _array(value: Any) -> Array:
+    """A tensor, an array, a PIL image or a number as an array."""
+    return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+
+
+def _arrays(value: Any) -> Array | dict[str, Array]:
+    return {str(k): _array(v) for k, v in value.items()} if isinstance(value, Mapping) else _array(value)
+
+
+def _stacked(values: list[Any], name: str) -> Array | dict[str, Array]:
+    """One array of the inputs or targets of all samples, or one per name."""
+    if isinstance(values[0], Mapping):
+        if any(not isinstance(v, Mapping) or set(v) != set(values[0]) for v in values):
+            raise ConfigError("TC-C302", f"samples of {name} have different names")
+        return {str(key): _stack([v[key] for v in values], name) for key in values[0]}
+    return _stack(values, name)
+
+
+def _stack(values: list[Any], name: str) -> Array:
+    arrays = [_array(v) for v in values]
+    for i, array in enumerate(arrays):
+        if array.shape != arrays[0].shape:
+            shapes = f"{list(array.shape)}, the first one {list(arrays[0].shape)}"
+            raise ConfigError("TC-C302", f"sample {i} is {shapes}", where=name, fix="bring all samples to one shape")
+    return np.stack(arrays)
 
 
 def _pairs(value: Any, name: str) -> Split:
     if isinstance(value, Split):
         return value
     if isinstance(value, tuple) and len(value) == 2:
-        return Split(_array(value[0]), None if value[1] is None else _array(value[1]))
+        return Split(_arrays(value[0]), None if value[1] is None else _arrays(value[1]))
     if hasattr(value, "__len__") and hasattr(value, "__getitem__"):
         samples = [value[i] for i in range(len(value))]
-        if samples and isinstance(samples[0], tuple | list) and len(samples[0]) == 2:
-            try:
-                inputs = np.stack([_array(x) for x, _ in samples])
-            except ValueError as error:
-                raise ConfigError("TC-C302", f"samples of {name} differ in shape: {error}") from error
-            return Split(inputs, np.stack([_array(y) for _, y in samples]))
+        if not samples:
+            raise ConfigError("TC-C302", f"{name} returned no samples")
+        if all(isinstance(s, tuple | list) and len(s) == 2 for s in samples):
+            return Split(_stacked([x for x, _ in samples], name), _stacked([y for _, y in samples], name))
+        if all(hasattr(s, "shape") for s in samples):
+            return Split(_stack(samples, name))
     raise ConfigError(
         "TC-C306",
         f"{name} returned a {type(value).__name__}",
@@ -138,39 +181,12 @@ def _pairs(value: Any, name: str) -> Split:
 
 
 def from_folder(root: Path, *, seed: int = 0, val: float = 0.1, test: float = 0.2) -> Dataset:
-    """Images by class folder, classes in alphabetical order; uint8 [h,w,c], all of one size (Pillow decodes them)."""
-    folders = sorted(p for p in root.iterdir() if p.is_dir())
-    parts = {p.name: p for p in folders}
-    if {"train", "test"} <= set(parts):
-        train, held_out = _read_classes(parts["train"]), _read_classes(parts["test"])
-        arrays = {"x_train": train.inputs, "y_train": train.targets, "x_test": held_out.inputs}
-        arrays["y_test"] = held_out.targets
-        if "val" in parts:
-            chosen = _read_classes(parts["val"])
-            arrays |= {"x_val": chosen.inputs, "y_val": chosen.targets}
-        return _from_mapping(arrays, root.name, seed, val, test)
-    return split_by_fraction(root.name, _read_classes(root), seed, val, test)
-
-
-def _read_classes(root: Path) -> Split:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ConfigError("TC-C301", "reading images needs Pillow", fix="pip install pillow") from error
-    images, labels = [], []
-    for label, folder in enumerate(sorted(p for p in root.iterdir() if p.is_dir())):
-        for file in sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES):
-            with Image.open(file) as image:
-                pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB"))
-            images.append(pixels[..., None] if pixels.ndim == 2 else pixels)
-            labels.append(label)
-            if images[-1].shape != images[0].shape:
-                raise ConfigError(
-                    "TC-C302",
-                    f"image is {list(images[-1].shape)}, the first one {list(images[0].shape)}",
-                    where=str(file),
-                    fix="resize the images to one size and one colour mode",
-                )
-    if not images:
-        raise ConfigError("TC-C301", f"no images in the class folders of {root}", where=str(root))
-    return Split(np.stack(images), np.asarray(labels, dtype=np.int64))
+    """Images by class folder (`data.folder`), split by `seed`, or as train/, test/ and perhaps val/ say."""
+    parts = {p.name: p for p in root.iterdir() if p.is_dir()}
+    if not {"train", "test"} <= set(parts):
+        return split_by_fraction(root.name, read_classes(root), seed, val, test)
+    names = class_names(parts["train"])
+    train, held_out = (read_classes(parts[part], names) for part in ("train", "test"))
+    if "val" in parts:
+        return _checked(Dataset(root.name, train, read_classes(parts["val"], names), held_out))
+    return _with_val(root.name, train, held_out, seed, val)

@@ -7,7 +7,8 @@ EXPLAIN = {
     ),
     "TC-C302": (
         "The data's arrays have the wrong names, lengths or shapes. An npz holds x and y, or x_train, y_train, x_test, y_test "
-        "(and x_val, y_val); every sample of every split has one shape, the model's input shape."
+        "(and x_val, y_val); every sample of every split has one shape, the model's input shape. In folders of "
+        "images each class has a folder of its own, with the same names in train/, val/ and test/."
     ),
     "TC-C303": (
         "The labels do not fit the model's output: there are more classes in the data than outputs of the network, or a label "
@@ -23,6 +24,11 @@ EXPLAIN = {
     "TC-C306": (
         "The data source is not of a kind that can be read: give an .npz file, a folder with one sub-folder of images per "
         "class, a function as module:function, or the name of a built-in set. A function's module may also have failed while it "
-        "was loaded; the message has its error."
+        "was loaded or called; the message has its error."
+    ),
+    "TC-C307": (
+        "The data has several inputs or several targets, and what was asked for works with one: a named metric, the GPU "
+        "comparison. Networks with several inputs train with arrays named after the inputs; several outputs need a loss and a "
+        "metric of your own."
     ),
 }

@@ -77,6 +77,34 @@ def real_inputs(samples: Array, graph: Graph, index: int = 0) -> Array:
     return preprocess(to_graph_layout(samples, entry, graph.tensors[entry.tensor].shape), entry.preprocess)
 
 
+def inputs_by_name(samples: Array | Mapping[str, Array], graph: Graph) -> dict[str, Array]:
+    """User samples of every input, by tensor name in the graph's order: one array, or several by name.
+
+    Names are the tensors', the user's own, or x0, x1 … in order. ConfigError TC-C107 when they do not match.
+    """
+    names = graph.input_names
+    if not isinstance(samples, Mapping):
+        if len(names) == 1:
+            return {names[0]: samples}
+        found = "one array"
+    else:
+        for keys in (names, [graph.tensors[n].source for n in names], [f"x{i}" for i in range(len(names))]):
+            if set(keys) == set(samples):
+                return {name: samples[key] for name, key in zip(names, keys, strict=True)}
+        found = ", ".join(samples)
+    raise ConfigError(
+        "TC-C107",
+        f"the samples are {found}; the model takes {', '.join(names)}",
+        fix="give one array per input, named after it",
+    )
+
+
+def real_batches(samples: Array | Mapping[str, Array], graph: Graph) -> dict[str, Array]:
+    """`inputs_by_name` as the float32 batches that a float graph takes."""
+    named = inputs_by_name(samples, graph)
+    return {name: real_inputs(array, graph, i) for i, (name, array) in enumerate(named.items())}
+
+
 def integer_inputs(samples: Array, graph: Graph, index: int = 0) -> Array:
     """User samples `(n, …)` as the integer batch that input `index` of a quantized graph takes.
 

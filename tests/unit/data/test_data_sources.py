@@ -80,39 +80,176 @@ def test_wrong_names_and_shapes_are_refused(tmp_path: Path) -> None:
         load_data(str(tmp_path / "pickled.npz"))
 
 
-def test_callables_give_pairs_mappings_or_torch_datasets(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "import numpy as np\n"
-        "class Pairs:\n"
-        "    def __len__(self): return 40\n"
-        "    def __getitem__(self, i): return np.full((2, 2), i, np.float32), i % 2\n"
-        "def pairs(): return Pairs()\n"
-        "def arrays(): return np.zeros((40, 3), np.float32), np.arange(40) % 4\n"
-        "def wrong(): return 3\n"
-        "value = 1\n"
-    )
-    data = load_data(f"{tmp_path}/mine.py:pairs")
+CALLABLES = """
+import numpy as np, torch
+class Pairs(torch.utils.data.Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, i): return torch.full((2, 2), float(i)), i % 2
+class Named(Pairs):
+    def __getitem__(self, i): return {"a": torch.zeros(3), "b": np.ones((2, 2))}, {"near": i % 2, "far": 0.5}
+class Alone(Pairs):
+    def __getitem__(self, i): return torch.ones(3)
+class Ragged(Pairs):
+    def __getitem__(self, i): return torch.zeros(3 if i < 7 else 4), 0
+class Broken(Pairs):
+    def __getitem__(self, i): raise OSError("disk on fire")
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self): yield torch.zeros(3), 0
+def pairs(): return Pairs()
+def splits(): return Pairs(), torch.utils.data.Subset(Pairs(), range(9)), Pairs()
+def named(): return Named()
+def alone(): return Alone()
+def arrays(): return np.zeros((40, 3), np.float32), np.arange(40) % 4
+def tensors(): return torch.utils.data.TensorDataset(torch.zeros(40, 3), torch.arange(40) % 4)
+def mapping(): return {"a": np.zeros((40, 3)), "b": torch.zeros(40, 2), "y_one": np.zeros(40), "y_two": np.ones(40)}
+def wrong(): return 3
+def ragged(): return Ragged()
+def broken(): return Broken()
+def stream(): return Stream()
+def words(): return np.zeros((4, 2)), np.array(["cat", "dog", "cat", "dog"])
+def nothing(): return []
+def lost(): return np.zeros((4, 2)), np.array([0.0, np.nan, 1.0, 2.0])
+value = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("callables") / "mine.py"
+    path.write_text(CALLABLES)
+    return str(path)
+
+
+def test_callables_give_pairs_arrays_or_torch_datasets(mine: str) -> None:
+    data = load_data(f"{mine}:pairs")
     assert data.sample_shape == (2, 2)
     assert data.classes == 2
-    assert load_data(f"{tmp_path}/mine.py:arrays").classes == 4
-    for name in ("wrong", "value"):
-        with pytest.raises(ConfigError, match="TC-C306"):
-            load_data(f"{tmp_path}/mine.py:{name}")
+    assert len(load_data(f"{mine}:splits").val) == 9
+    for name in ("arrays", "tensors"):
+        assert load_data(f"{mine}:{name}").classes == 4
+    alone = load_data(f"{mine}:alone")
+    assert alone.sample_shape == (3,)
+    assert alone.train.targets is None
+
+
+@pytest.mark.parametrize("name", ["named", "mapping"])
+def test_several_inputs_and_targets_go_by_name(mine: str, name: str) -> None:
+    data = load_data(f"{mine}:{name}")
+    assert set(data.train.shapes) == {"a", "b"}
+    assert data.train.shapes["a"] == (3,)
+    assert isinstance(data.test.wanted, dict)
+    assert len(data.test.wanted) == 2
+    assert data.classes == 0
+    with pytest.raises(ConfigError, match=r"TC-C307: the data has 2 inputs \(a, b\), and one is needed here"):
+        data.train.inputs  # noqa: B018
+    with pytest.raises(ConfigError, match="TC-C307: the data has 2 targets"):
+        data.train.targets  # noqa: B018
+
+
+def test_several_inputs_from_npz_splits(tmp_path: Path) -> None:
+    arrays = {f"{name}_{part}": np.zeros((n, size)) for name, size in (("left", 2), ("right", 3))
+              for part, n in (("train", 20), ("test", 5))}  # fmt: skip
+    labels = {f"y_{part}": np.zeros(n, int) for part, n in (("train", 20), ("test", 5))}
+    np.savez(tmp_path / "pairs.npz", **arrays, **labels)
+    data = load_data(str(tmp_path / "pairs.npz"))
+    assert data.test.shapes == {"left": (2,), "right": (3,)}
+    assert (len(data.train), len(data.val), len(data.test)) == (17, 2, 5)
+    assert data.test.labels is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("wrong", "TC-C306: .* returned a int"),
+        ("value", "TC-C306: .* is a int, not a function"),
+        ("ragged", r"TC-C302: sample 7 is \[4\], the first one \[3\]"),
+        ("broken", "TC-C306: .* failed: OSError: disk on fire"),
+        ("stream", "TC-C306"),
+        ("words", "TC-C302: targets hold <U3, not numbers"),
+        ("nothing", "TC-C302: .* returned no samples"),
+        ("lost", r"TC-C305: 1 of 4 samples hold NaN or infinity \(targets\)"),
+    ],
+)
+def test_what_a_callable_may_not_give(mine: str, name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_data(f"{mine}:{name}")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"not an archive", b"array"])
+def test_damaged_archives_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "data.npz"
+    path.write_bytes(content)
+    if content == b"array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    for source in (str(path), f"cifar10:{path}"):
+        with pytest.raises(ConfigError, match="TC-C302"):
+            load_data(source)
+
+
+def test_a_named_set_without_its_arrays_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", data=np.zeros(3))
+    with pytest.raises(ConfigError, match=r"TC-C302: data.npz has no array header, length, labels .*it has data"):
+        load_data(f"cifar10:{tmp_path / 'data.npz'}")
+
+
+def _paint(folder: Path, *names: str, size: tuple[int, ...] = (4, 5, 3)) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(names):
+        image_module.fromarray(np.full(size, i, np.uint8)).save(folder / name)
+
+
+TEN = [f"{i}.png" for i in range(10)]
 
 
 def test_image_folders_one_class_each(tmp_path: Path) -> None:
-    image_module = pytest.importorskip("PIL.Image")
     for label in ("cat", "dog"):
-        (tmp_path / label).mkdir()
-        for i in range(10):
-            image_module.fromarray(np.full((4, 5, 3), i, np.uint8)).save(tmp_path / label / f"{i}.png")
+        _paint(tmp_path / label, *TEN)
+    _paint(tmp_path / ".thumbnails", *TEN)
     data = load_data(str(tmp_path))
     assert isinstance(data, Dataset)
     assert data.sample_shape == (4, 5, 3)
     assert data.classes == 2
-    image_module.fromarray(np.zeros((6, 5, 3), np.uint8)).save(tmp_path / "dog" / "z.png")
+    _paint(tmp_path / "dog", "z.png", size=(6, 5, 3))
     with pytest.raises(ConfigError, match=r"TC-C302.*z.png"):
         load_data(str(tmp_path))
+    (tmp_path / "dog" / "z.png").write_bytes(b"\x89PNG and no more")
+    with pytest.raises(ConfigError, match=r"TC-C302: the image cannot be decoded.*z.png"):
+        load_data(str(tmp_path))
+
+
+def test_folders_of_splits_share_their_classes(tmp_path: Path) -> None:
+    """A class that the test folder lacks keeps its number; one that only it has is refused."""
+    for label in ("cat", "dog"):
+        _paint(tmp_path / "train" / label, *TEN)
+    _paint(tmp_path / "test" / "dog", *TEN)
+    data = load_data(str(tmp_path))
+    assert data.test.labels is not None
+    assert set(data.test.labels.tolist()) == {1}
+    _paint(tmp_path / "test" / "eel", *TEN)
+    with pytest.raises(ConfigError, match="TC-C302: test has classes that train has not: eel"):
+        load_data(str(tmp_path))
+
+
+def test_folders_without_images_say_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="TC-C301: there are no class folders"):
+        load_data(str(tmp_path))
+    _paint(tmp_path / "cat", *TEN)
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "clip.mp4").touch()
+    with pytest.raises(ConfigError, match=r"TC-C302: class folder 'dog' has no images, but .mp4"):
+        load_data(str(tmp_path))
+
+
+def test_sixteen_bit_images_keep_their_upper_byte(tmp_path: Path) -> None:
+    image_module = pytest.importorskip("PIL.Image")
+    for label, value in (("dark", 0x1234), ("light", 0xABCD)):
+        (tmp_path / label).mkdir()
+        for name in TEN:
+            image_module.fromarray(np.full((3, 3), value, np.uint16)).save(tmp_path / label / name)
+    data = load_data(str(tmp_path))
+    assert sorted(set(data.train.inputs.flatten().tolist())) == [0x12, 0xAB]
 
 
 def test_mnist_has_the_documented_split() -> None:
