@@ -81,8 +81,53 @@ TC_ASSEMBLY void tc_conv2d_gather27_asm(TC_UNREAD const int8_t *const *rows, TC_
         TC_CONV2D_WINDOW27_ASM
         "pop {r4-r11, pc}\n" ::: TC_ASSEMBLY_CLOBBERS);
 }
+
+/* `rounds` (at least 1) times 16 bytes at a and at b as lanes of two pixels. */
+TC_ASSEMBLY void tc_conv2d_widen_asm(TC_UNREAD const int8_t *a, TC_UNREAD const int8_t *b, TC_UNREAD int32_t *lanes,
+                                     TC_UNREAD int32_t rounds)
+{
+    __asm__ volatile(
+        "push {r4-r7}\n"
+        "1:\n"
+        ".rept 4\n"
+        "ldr r4, [r0], #4\n"
+        "ldr r6, [r1], #4\n"
+        "sxtb16 r5, r4, ror #8\n"
+        "sxtb16 r4, r4\n"
+        "sxtb16 r7, r6, ror #8\n"
+        "sxtb16 r6, r6\n"
+        "stmia r2!, {r4-r7}\n"
+        ".endr\n"
+        "subs r3, r3, #1\n"
+        "bne 1b\n"
+        "pop {r4-r7}\n"
+        "bx lr\n" ::: TC_ASSEMBLY_CLOBBERS);
+}
 /* clang-format on */
 #endif
+
+/* One row of the window of output column x: its groups of 4 values as lanes, what is left of it (when dense) to `left`.
+ * `bytes` has room for the row, padded to 4. Returns the place of the next group. */
+TC_INLINE int32_t *tc_conv2d_gather_part_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *row, int32_t x,
+                                             int32_t *lane, int8_t *bytes, int8_t *left)
+{
+    int32_t run = p->kernel_width * p->input_channels;
+    int32_t rest = p->is_dense ? run & 3 : 0;
+    int32_t first = x * p->stride_width - p->pad_left;
+    int32_t reach = (p->output_width - 1) * p->stride_width + p->kernel_width;
+    int32_t unpadded = p->pad_left == 0 && reach <= p->input_width;
+    int32_t whole = p->dilation_width == 1 && (unpadded || (first >= 0 && first + p->kernel_width <= p->input_width));
+    const int8_t *window = row + (whole ? first * p->input_channels : 0);
+    if (!whole) {
+        tc_conv2d_copy_taps_dsp(p, window, first, bytes);
+        window = bytes;
+    }
+    lane = tc_widen_row(window, run - rest, lane, 4);
+    for (int32_t j = 0; j < rest; j++) {
+        left[j] = window[run - rest + j];
+    }
+    return lane;
+}
 
 /* The window of output column x as lanes of one pixel: of each of its rows the groups of 4 values, then, when dense,
  * what is left of all rows. `bytes` has room for one row of the window and for what is left, each padded to 4. */
@@ -92,21 +137,9 @@ TC_INLINE void tc_conv2d_gather_dsp(const tc_conv2d_s8_dsp_params *p, const int8
     int32_t run = p->kernel_width * p->input_channels;
     int32_t rest = p->is_dense ? run & 3 : 0;
     int8_t *left = bytes + ((run + 3) & ~3);
-    int32_t first = x * p->stride_width - p->pad_left;
-    int32_t reach = (p->output_width - 1) * p->stride_width + p->kernel_width;
-    int32_t unpadded = p->pad_left == 0 && reach <= p->input_width;
-    int32_t whole = p->dilation_width == 1 && (unpadded || (first >= 0 && first + p->kernel_width <= p->input_width));
     TC_UNROLL(10)
     for (int32_t i = 0; i < p->kernel_height; i++) {
-        const int8_t *window = rows[i * p->dilation_height] + (whole ? first * p->input_channels : 0);
-        if (!whole) {
-            tc_conv2d_copy_taps_dsp(p, window, first, bytes);
-            window = bytes;
-        }
-        lane = tc_widen_row(window, run - rest, lane, 4);
-        for (int32_t j = 0; j < rest; j++) {
-            left[i * rest + j] = window[run - rest + j];
-        }
+        lane = tc_conv2d_gather_part_dsp(p, rows[i * p->dilation_height], x, lane, bytes, left + i * rest);
     }
     (void)tc_widen_row(left, p->kernel_height * rest, lane, 4);
 }
@@ -172,14 +205,103 @@ TC_INLINE void tc_conv2d_running_dsp(const tc_conv2d_s8_dsp_params *p, const int
     }
 }
 
+/* The channels of two pixels at a and b as lanes. */
+TC_INLINE void tc_conv2d_widen_pair_dsp(const int8_t *a, const int8_t *b, int32_t channels, int32_t *lanes)
+{
+    int32_t done = 0;
+#if TC_HAS_DSP
+    if (channels >= 16) {
+        tc_conv2d_widen_asm(a, b, lanes, channels / 16);
+        done = channels & ~15;
+    }
+#endif
+    (void)tc_widen_row(a + done, channels - done, lanes + done, 4);
+    (void)tc_widen_row(b + done, channels - done, lanes + done + 2, 4);
+}
+
+/* A 1x1 convolution with stride 1 of `pixels` adjacent pixels. */
+TC_INLINE void tc_conv2d_pointwise_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *in, int8_t *out, int32_t pixels,
+                                       int32_t *acts, int8_t *spill)
+{
+    for (int32_t x = 0; x + 1 < pixels; x += 2) {
+        tc_conv2d_widen_pair_dsp(in, in + p->input_channels, p->input_channels, acts);
+        tc_conv2d_pixels_dsp(p, acts, out, out + p->output_channels, spill);
+        in += 2 * p->input_channels;
+        out += 2 * p->output_channels;
+    }
+    if (pixels & 1) {
+        tc_conv2d_widen_pair_dsp(in, in, p->input_channels, acts);
+        tc_conv2d_pixels_dsp(p, acts, out, out, spill);
+    }
+}
+
+/* Whether `n` rows of `bytes` bytes follow each other in memory. */
+TC_INLINE int32_t tc_conv2d_is_joined(const int8_t *const *rows, int32_t n, int32_t bytes)
+{
+    for (int32_t i = 1; i < n; i++) {
+        if (rows[i] != rows[i - 1] + bytes) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Rows that follow each other are one long row: no odd pixel but the last. */
+TC_INLINE void tc_conv2d_pointwise_rows_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *const *in_rows,
+                                            int8_t *const *out_rows, int32_t n_rows, int32_t *acts, int8_t *spill)
+{
+    const int8_t *const *made = (const int8_t *const *)out_rows;
+    const int32_t pixels = p->output_width;
+    const int32_t joined = tc_conv2d_is_joined(in_rows, n_rows, pixels * p->input_channels) &&
+                           tc_conv2d_is_joined(made, n_rows, pixels * p->output_channels);
+    const int32_t rows = joined ? 1 : n_rows;
+    for (int32_t row = 0; row < rows; row++) {
+        tc_conv2d_pointwise_dsp(p, in_rows[row], out_rows[row], joined ? n_rows * pixels : pixels, acts, spill);
+    }
+}
+
+/* Windows whose rows are one group of 4 values, column by column of the output: an input row is widened once, and the
+ * window of the next output row begins `stride_height` groups further on. An odd last column is paired with itself one
+ * output row further down. */
+TC_INLINE void tc_conv2d_columns_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *const *in_rows,
+                                     int8_t *const *out_rows, int32_t n_rows, int32_t *acts, int8_t *spill)
+{
+    const int32_t below = p->stride_height;
+    const int32_t taken = (n_rows - 1) * below + p->kernel_height;
+    for (int32_t x = 0; x < p->output_width; x += 2) {
+        const int32_t is_pair = x + 1 < p->output_width;
+        for (int32_t i = 0; i < taken; i++) {
+            const int32_t second = is_pair || i + below >= taken ? i : i + below;
+            (void)tc_conv2d_gather_part_dsp(p, in_rows[i], x, acts + 4 * i, spill + 4, NULL);
+            (void)tc_conv2d_gather_part_dsp(p, in_rows[second], x + is_pair, acts + 4 * i + 2, spill + 4, NULL);
+        }
+        for (int32_t y = 0; y < n_rows; y += is_pair ? 1 : 2) {
+            int8_t *a = out_rows[y] + x * p->output_channels;
+            int8_t *b = is_pair ? a + p->output_channels : out_rows[y + (y + 1 < n_rows)] + x * p->output_channels;
+            tc_conv2d_pixels_dsp(p, acts + 4 * y * below, a, b, spill);
+        }
+    }
+}
+
 /* in_rows: (n_rows - 1) * stride_height + (kernel_height - 1) * dilation_height + 1 rows, top first, padding rows
- * filled with the zero point. scratch: 16 * steps * chunks + 4 bytes and the window's staging. */
+ * filled with the zero point. scratch: 16 * steps * chunks + 4 bytes and the window's staging; where a row of the
+ * window has 4 values, 16 bytes for each input row if that is more. */
 TC_INLINE void tc_conv2d_s8_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
                                 int32_t n_rows, void *scratch)
 {
+    const int32_t is_pointwise = p->kernel_height == 1 && p->kernel_width == 1 && p->stride_height == 1 &&
+                                 p->stride_width == 1 && p->output_width == p->input_width;
+    const int32_t has_groups =
+        p->kernel_width * p->input_channels == 4 && p->kernel_height > p->stride_height && p->dilation_height == 1;
+    const int32_t taken = (n_rows - 1) * p->stride_height + p->kernel_height;
+    const int32_t groups = p->steps * p->chunks;
     int32_t *acts = (int32_t *)scratch;
-    int8_t *spill = (int8_t *)(acts + 4 * p->steps * p->chunks);
-    if (p->output_width & 1) {
+    int8_t *spill = (int8_t *)(acts + 4 * (has_groups && taken > groups ? taken : groups));
+    if (is_pointwise) {
+        tc_conv2d_pointwise_rows_dsp(p, in_rows, out_rows, n_rows, acts, spill);
+    } else if (has_groups) {
+        tc_conv2d_columns_dsp(p, in_rows, out_rows, n_rows, acts, spill);
+    } else if (p->output_width & 1) {
         tc_conv2d_running_dsp(p, in_rows, out_rows, n_rows, acts, spill);
     } else {
         for (int32_t row = 0; row < n_rows; row++) {

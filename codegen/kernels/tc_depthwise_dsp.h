@@ -10,7 +10,7 @@
 #ifndef TC_DEPTHWISE_DSP_H
 #define TC_DEPTHWISE_DSP_H
 
-#include "tc_requantize_dsp.h"
+#include "tc_depthwise_lanes_dsp.h"
 
 typedef struct {
     int32_t input_width;
@@ -28,57 +28,9 @@ typedef struct {
 } tc_depthwise3x3_s8_dsp_params;
 
 #define TC_DEPTHWISE_CHANNEL_WORDS 9
-#define TC_DEPTHWISE_COLUMN_WORDS 8
-
-/* 4 channels of 4 rows at one column as lanes: for each channel (r0, r1) and (r2, r3). */
-TC_INLINE void tc_depthwise_column(const int8_t *r0, const int8_t *r1, const int8_t *r2, const int8_t *r3,
-                                   int32_t *lanes)
-{
-    uint32_t a = tc_load32(r0);
-    uint32_t b = tc_load32(r1);
-    uint32_t c = tc_load32(r2);
-    uint32_t d = tc_load32(r3);
-    uint32_t upper = tc_pack_low(a, b);
-    uint32_t lower = tc_pack_low(c, d);
-    lanes[0] = tc_sxtb16(upper);
-    lanes[1] = tc_sxtb16(lower);
-    lanes[2] = tc_sxtb16_odd(upper);
-    lanes[3] = tc_sxtb16_odd(lower);
-    upper = tc_pack_high(a, b);
-    lower = tc_pack_high(c, d);
-    lanes[4] = tc_sxtb16(upper);
-    lanes[5] = tc_sxtb16(lower);
-    lanes[6] = tc_sxtb16_odd(upper);
-    lanes[7] = tc_sxtb16_odd(lower);
-}
-
-/* Words for `columns` columns of padding. */
-TC_INLINE void tc_depthwise_fill(int32_t *lanes, int32_t words, int32_t zero_point)
-{
-    for (int32_t i = 0; i < words; i++) {
-        lanes[i] = tc_lanes(zero_point, zero_point);
-    }
-}
 
 #if TC_HAS_DSP
 /* clang-format off */
-/* r5 r9 r6 r10: 4 channels of rows r0 r1 r2 r3; 8 words of lanes to r4. */
-#define TC_DEPTHWISE_TRANSPOSE_ASM                                      \
-    "pkhbt r7, r5, r9, lsl #16\n"                                       \
-    "pkhtb r9, r9, r5, asr #16\n"                                       \
-    "pkhbt r8, r6, r10, lsl #16\n"                                      \
-    "pkhtb r10, r10, r6, asr #16\n"                                     \
-    "sxtb16 r5, r7\n"                                                   \
-    "sxtb16 r6, r8\n"                                                   \
-    "sxtb16 r7, r7, ror #8\n"                                           \
-    "sxtb16 r8, r8, ror #8\n"                                           \
-    "stmia r4!, {r5-r8}\n"                                              \
-    "sxtb16 r5, r9\n"                                                   \
-    "sxtb16 r6, r10\n"                                                  \
-    "sxtb16 r9, r9, ror #8\n"                                           \
-    "sxtb16 r10, r10, ror #8\n"                                         \
-    "stmia r4!, {r5, r6, r9, r10}\n"
-
 /* tc_depthwise_column over a row: `offset` < 0 is the distance of the first column from the rows' ends. */
 TC_ASSEMBLY void tc_depthwise_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREAD const int8_t *end1,
                                          TC_UNREAD const int8_t *end2, TC_UNREAD const int8_t *end3,
@@ -99,58 +51,38 @@ TC_ASSEMBLY void tc_depthwise_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREAD
         "pop {r4-r11, pc}\n" ::: TC_ASSEMBLY_CLOBBERS);
 }
 
+/* The next two rows into lanes that hold four: (r2, r3) take the place of (r0, r1), (r4, r5) their own. `lanes` is where
+ * the second column begins. */
+TC_ASSEMBLY void tc_depthwise_slide_asm(TC_UNREAD const int8_t *end4, TC_UNREAD const int8_t *end5,
+                                        TC_UNREAD int32_t *lanes, TC_UNREAD int32_t offset, TC_UNREAD int32_t channels)
+{
+    __asm__ volatile(
+        "push {r4-r11, lr}\n"
+        "ldr r12, [sp, #36]\n"
+        "1:\n"
+        "ldmdb r2, {r4-r10}\n"
+        "ldr r5, [r0, r3]\n"
+        "ldr r7, [r1, r3]\n"
+        "pkhbt r9, r5, r7, lsl #16\n"
+        "pkhtb r11, r7, r5, asr #16\n"
+        "sxtb16 r5, r9\n"
+        "sxtb16 r7, r9, ror #8\n"
+        "sxtb16 r9, r11\n"
+        "sxtb16 r11, r11, ror #8\n"
+        "stmdb r2, {r4-r11}\n"
+        "adds r2, r2, #32\n"
+        "adds r3, r3, r12\n"
+        "bne 1b\n"
+        "pop {r4-r11, pc}\n" ::: TC_ASSEMBLY_CLOBBERS);
+}
+
 /* r0 lanes, r2 out, r4-r6 w01, r7-r9 w12, accumulators r3 r10 (upper, lower output of the first column) and r11 r12 (of
- * the second), r1 lr data. Frame: 0 bias four times, 16 multiplier, 20 addend, 24 zero point, 28 channels, 32 delta,
- * 36 lanes, 40 stream, 44 out, 48 end of group, 52 bytes of a row's rounds, 56 end of the rounds. */
+ * the second), r1 lr data; the frame is that of tc_depthwise_lanes_dsp.h. */
 #define TC_DEPTHWISE_TAP_ASM(upper, lower, w01, w12)                    \
     "smlad " #upper ", r1, " #w01 ", " #upper "\n"                      \
     "smlabt " #upper ", lr, " #w12 ", " #upper "\n"                     \
     "smlad " #lower ", lr, " #w12 ", " #lower "\n"                      \
     "smlatb " #lower ", r1, " #w01 ", " #lower "\n"
-
-#define TC_DEPTHWISE_SHIFTED_ASM(x, form)                               \
-    "smmla " #x ", " #x ", r1, lr\n"                                    \
-    "ssat " #x ", #8, " #x ", asr #" #form "\n"
-#define TC_DEPTHWISE_HIGH_1(x) "smmlar " #x ", " #x ", r1, " #x "\n"
-#define TC_DEPTHWISE_HIGH_0(x) TC_DEPTHWISE_HIGH_1(x) "add " #x ", " #x ", " #x ", asr #31\n"
-#define TC_DEPTHWISE_SCALE_ASM(x)                                       \
-    "smmlar " #x ", " #x ", r1, lr\n"                                   \
-    "ssat " #x ", #8, " #x "\n"
-#define TC_DEPTHWISE_TWO_ASM(a, b, form)                                \
-    "ldrd r1, lr, [sp, #16]\n"                                          \
-    TC_DEPTHWISE_SHIFTED_ASM(a, form) TC_DEPTHWISE_SHIFTED_ASM(b, form)
-#define TC_DEPTHWISE_FOUR_ASM(a, b, c, d, form)                         \
-    TC_DEPTHWISE_TWO_ASM(a, b, form)                                    \
-    TC_DEPTHWISE_SHIFTED_ASM(c, form) TC_DEPTHWISE_SHIFTED_ASM(d, form)
-#define TC_DEPTHWISE_TWO_LONG(a, b, high)                               \
-    "ldr r1, [sp, #16]\n"                                               \
-    high(a) high(b)                                                     \
-    "ldrd r1, lr, [sp, #20]\n"                                          \
-    TC_DEPTHWISE_SCALE_ASM(a) TC_DEPTHWISE_SCALE_ASM(b)
-#define TC_DEPTHWISE_FOUR_LONG(a, b, c, d, high)                        \
-    "ldr r1, [sp, #16]\n"                                               \
-    high(a) high(b) high(c) high(d)                                     \
-    "ldrd r1, lr, [sp, #20]\n"                                          \
-    TC_DEPTHWISE_SCALE_ASM(a) TC_DEPTHWISE_SCALE_ASM(b)                 \
-    TC_DEPTHWISE_SCALE_ASM(c) TC_DEPTHWISE_SCALE_ASM(d)
-#define TC_DEPTHWISE_TWO_0(a, b) TC_DEPTHWISE_TWO_LONG(a, b, TC_DEPTHWISE_HIGH_0)
-#define TC_DEPTHWISE_TWO_1(a, b) TC_DEPTHWISE_TWO_LONG(a, b, TC_DEPTHWISE_HIGH_1)
-#define TC_DEPTHWISE_FOUR_0(a, b, c, d) TC_DEPTHWISE_FOUR_LONG(a, b, c, d, TC_DEPTHWISE_HIGH_0)
-#define TC_DEPTHWISE_FOUR_1(a, b, c, d) TC_DEPTHWISE_FOUR_LONG(a, b, c, d, TC_DEPTHWISE_HIGH_1)
-#define TC_DEPTHWISE_TWO_8(a, b) TC_DEPTHWISE_TWO_ASM(a, b, 8)
-#define TC_DEPTHWISE_TWO_10(a, b) TC_DEPTHWISE_TWO_ASM(a, b, 10)
-#define TC_DEPTHWISE_TWO_12(a, b) TC_DEPTHWISE_TWO_ASM(a, b, 12)
-#define TC_DEPTHWISE_TWO_14(a, b) TC_DEPTHWISE_TWO_ASM(a, b, 14)
-#define TC_DEPTHWISE_FOUR_8(a, b, c, d) TC_DEPTHWISE_FOUR_ASM(a, b, c, d, 8)
-#define TC_DEPTHWISE_FOUR_10(a, b, c, d) TC_DEPTHWISE_FOUR_ASM(a, b, c, d, 10)
-#define TC_DEPTHWISE_FOUR_12(a, b, c, d) TC_DEPTHWISE_FOUR_ASM(a, b, c, d, 12)
-#define TC_DEPTHWISE_FOUR_14(a, b, c, d) TC_DEPTHWISE_FOUR_ASM(a, b, c, d, 14)
-
-/* The lower output is stored first: without a lower row both go to the same place, and the upper one stays. */
-#define TC_DEPTHWISE_STORE_ASM(upper, lower)                            \
-    "strb " #lower ", [r2, lr]\n"                                       \
-    "strb " #upper ", [r2]\n"                                           \
-    "add r2, r2, r1\n"
 
 #define TC_DEPTHWISE_PAIRS_ASM(form, pairs)                             \
     ".rept " #pairs "\n"                                                \
@@ -184,67 +116,80 @@ TC_ASSEMBLY void tc_depthwise_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREAD
     "ldrd r1, lr, [sp, #28]\n"                                          \
     TC_DEPTHWISE_STORE_ASM(r3, r10)
 
-#define TC_DEPTHWISE_PARAMETERS                                         \
-    (TC_UNREAD const int32_t *lanes, TC_UNREAD const int32_t *stream, TC_UNREAD int8_t *out, \
-     TC_UNREAD const int8_t *end, TC_UNREAD int32_t channels, TC_UNREAD int32_t delta,      \
-     TC_UNREAD int32_t zero_point, TC_UNREAD int32_t span)
+/* The same for one output row. */
+#define TC_DEPTHWISE_UPPER_ASM(upper, w01, w12)                         \
+    "smlad " #upper ", r1, " #w01 ", " #upper "\n"                      \
+    "smlabt " #upper ", lr, " #w12 ", " #upper "\n"
+#define TC_DEPTHWISE_ONE_PAIRS_ASM(form, pairs)                         \
+    ".rept " #pairs "\n"                                                \
+    "ldrd r3, r11, [sp]\n"                                              \
+    "ldrd r1, lr, [r0], #32\n"                                          \
+    TC_DEPTHWISE_UPPER_ASM(r3, r4, r7)                                  \
+    "ldrd r1, lr, [r0], #32\n"                                          \
+    TC_DEPTHWISE_UPPER_ASM(r3, r5, r8)                                  \
+    TC_DEPTHWISE_UPPER_ASM(r11, r4, r7)                                 \
+    "ldrd r1, lr, [r0]\n"                                               \
+    TC_DEPTHWISE_UPPER_ASM(r3, r6, r9)                                  \
+    TC_DEPTHWISE_UPPER_ASM(r11, r5, r8)                                 \
+    "ldrd r1, lr, [r0, #32]\n"                                          \
+    TC_DEPTHWISE_UPPER_ASM(r11, r6, r9)                                 \
+    TC_DEPTHWISE_TWO_##form(r3, r11)                                    \
+    "ldr r1, [sp, #28]\n"                                               \
+    "strb r3, [r2]\n"                                                   \
+    "strb r11, [r2, r1]\n"                                              \
+    "add r2, r2, r1, lsl #1\n"                                          \
+    ".endr\n"
+#define TC_DEPTHWISE_ONE_LAST_0(form)
+#define TC_DEPTHWISE_ONE_LAST_1(form)                                   \
+    "ldrd r3, r11, [sp]\n"                                              \
+    "ldrd r1, lr, [r0], #32\n"                                          \
+    TC_DEPTHWISE_UPPER_ASM(r3, r4, r7)                                  \
+    "ldrd r1, lr, [r0], #32\n"                                          \
+    TC_DEPTHWISE_UPPER_ASM(r3, r5, r8)                                  \
+    "ldrd r1, lr, [r0]\n"                                               \
+    TC_DEPTHWISE_UPPER_ASM(r3, r6, r9)                                  \
+    TC_DEPTHWISE_TWO_##form(r3, r11)                                    \
+    "ldr r1, [sp, #28]\n"                                               \
+    "strb r3, [r2]\n"                                                   \
+    "add r2, r2, r1\n"
+
 #define TC_DEPTHWISE_ENTER_ASM                                          \
-    "push {r4-r11, lr}\n"                                               \
-    "ldrd r4, r5, [sp, #36]\n"                                          \
-    "ldrd r6, r7, [sp, #44]\n"                                          \
-    "sub sp, sp, #60\n"                                                 \
-    "str r6, [sp, #24]\n"                                               \
-    "strd r4, r5, [sp, #28]\n"                                          \
-    "strd r3, r7, [sp, #48]\n"                                          \
-    "1:\n"                                                              \
+    TC_DEPTHWISE_FRAME_ASM                                              \
     "ldmia r1!, {r4-r12}\n"                                             \
     "strd r10, r10, [sp]\n"                                             \
     "strd r10, r10, [sp, #8]\n"                                         \
     "strd r11, r12, [sp, #16]\n"                                        \
     "strd r0, r1, [sp, #36]\n"                                          \
     "str r2, [sp, #44]\n"
-#define TC_DEPTHWISE_LEAVE_ASM                                          \
-    "add r12, sp, #36\n"                                                \
-    "ldm r12, {r0-r3}\n"                                                \
-    "adds r0, #8\n"                                                     \
-    "adds r2, #1\n"                                                     \
-    "cmp r2, r3\n"                                                      \
-    "bne 1b\n"                                                          \
-    "add sp, sp, #60\n"                                                 \
-    "pop {r4-r11, pc}\n"
-
-#define TC_DEPTHWISE_STRAIGHT(form, pairs, last)                        \
-    TC_ASSEMBLY void tc_depthwise_##form##_##pairs##_##last TC_DEPTHWISE_PARAMETERS \
+#define TC_DEPTHWISE_STRAIGHT(name, rows, form, pairs, last)            \
+    TC_ASSEMBLY void name##_##form##_##pairs##_##last TC_DEPTHWISE_PARAMETERS \
     {                                                                   \
         __asm__ volatile(TC_DEPTHWISE_ENTER_ASM                         \
-                         TC_DEPTHWISE_PAIRS_ASM(form, pairs)            \
-                         TC_DEPTHWISE_LAST_##last(form)                 \
+                         rows##PAIRS_ASM(form, pairs)                   \
+                         rows##LAST_##last(form)                        \
                          TC_DEPTHWISE_LEAVE_ASM ::: TC_ASSEMBLY_CLOBBERS); \
     }
-#define TC_DEPTHWISE_LOOPED(form, pairs, last)                          \
-    TC_ASSEMBLY void tc_depthwise_looped_##form##_##pairs##_##last TC_DEPTHWISE_PARAMETERS \
+#define TC_DEPTHWISE_LOOPED(name, rows, form, pairs, last)              \
+    TC_ASSEMBLY void name##_looped_##form##_##pairs##_##last TC_DEPTHWISE_PARAMETERS \
     {                                                                   \
         __asm__ volatile(TC_DEPTHWISE_ENTER_ASM                         \
-                         "ldr r1, [sp, #52]\n"                          \
-                         "add r1, r2, r1\n"                             \
-                         "str r1, [sp, #56]\n"                          \
-                         "2:\n"                                         \
-                         TC_DEPTHWISE_PAIRS_ASM(form, pairs)            \
-                         "ldr r1, [sp, #56]\n"                          \
-                         "cmp r2, r1\n"                                 \
-                         "bne 2b\n"                                     \
-                         TC_DEPTHWISE_LAST_##last(form)                 \
+                         TC_DEPTHWISE_ROUNDS_ASM(rows##PAIRS_ASM(form, pairs)) \
+                         rows##LAST_##last(form)                        \
                          TC_DEPTHWISE_LEAVE_ASM ::: TC_ASSEMBLY_CLOBBERS); \
     }
 
-#define TC_DEPTHWISE_FOR_PAIRS(X, form, last) \
-    X(form, 1, last) X(form, 2, last) X(form, 3, last) X(form, 4, last) X(form, 5, last) X(form, 6, last)
-#define TC_DEPTHWISE_DEFINE(form)                           \
-    TC_DEPTHWISE_STRAIGHT(form, 0, 1)                       \
-    TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_STRAIGHT, form, 0)  \
-    TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_STRAIGHT, form, 1)  \
-    TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_LOOPED, form, 0)    \
-    TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_LOOPED, form, 1)
+#define TC_DEPTHWISE_FOR_PAIRS(X, name, rows, form, last) \
+    X(name, rows, form, 1, last) X(name, rows, form, 2, last) X(name, rows, form, 3, last) \
+    X(name, rows, form, 4, last) X(name, rows, form, 5, last) X(name, rows, form, 6, last)
+#define TC_DEPTHWISE_DEFINE_ROWS(name, rows, form)                      \
+    TC_DEPTHWISE_STRAIGHT(name, rows, form, 0, 1)                       \
+    TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_STRAIGHT, name, rows, form, 0)  \
+    TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_STRAIGHT, name, rows, form, 1)  \
+    TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_LOOPED, name, rows, form, 0)    \
+    TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_LOOPED, name, rows, form, 1)
+#define TC_DEPTHWISE_DEFINE(form)                                       \
+    TC_DEPTHWISE_DEFINE_ROWS(tc_depthwise_two, TC_DEPTHWISE_, form)     \
+    TC_DEPTHWISE_DEFINE_ROWS(tc_depthwise_one, TC_DEPTHWISE_ONE_, form)
 TC_DEPTHWISE_DEFINE(0)
 TC_DEPTHWISE_DEFINE(1)
 TC_DEPTHWISE_DEFINE(8)
@@ -252,33 +197,39 @@ TC_DEPTHWISE_DEFINE(10)
 TC_DEPTHWISE_DEFINE(12)
 TC_DEPTHWISE_DEFINE(14)
 
-#define TC_DEPTHWISE_CASE_STRAIGHT(form, pairs, last)                                                               \
+#define TC_DEPTHWISE_CASE_STRAIGHT(name, rows, form, pairs, last)                                                   \
     case 2 * pairs + last:                                                                                          \
-        tc_depthwise_##form##_##pairs##_##last(lanes, stream, out, end, p->channels, delta, p->output_zero_point, span); \
+        name##_##form##_##pairs##_##last(lanes, stream, out, end, p->channels, delta, p->output_zero_point, span);  \
         break;
-#define TC_DEPTHWISE_CASE_LOOPED(form, pairs, last)                                                                 \
+#define TC_DEPTHWISE_CASE_LOOPED(name, rows, form, pairs, last)                                                     \
     case 100 + 2 * pairs + last:                                                                                    \
-        tc_depthwise_looped_##form##_##pairs##_##last(lanes, stream, out, end, p->channels, delta,                  \
-                                                      p->output_zero_point, span);                                  \
+        name##_looped_##form##_##pairs##_##last(lanes, stream, out, end, p->channels, delta, p->output_zero_point,  \
+                                                span);                                                              \
         break;
-#define TC_DEPTHWISE_CASES(form)                                            \
-    case form:                                                              \
-        switch (which) {                                                    \
-            TC_DEPTHWISE_CASE_STRAIGHT(form, 0, 1)                          \
-            TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_CASE_STRAIGHT, form, 0)     \
-            TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_CASE_STRAIGHT, form, 1)     \
-            TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_CASE_LOOPED, form, 0)       \
-            TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_CASE_LOOPED, form, 1)       \
-        default:                                                            \
-            break;                                                          \
-        }                                                                   \
+#define TC_DEPTHWISE_CASES_ROWS(name, rows, form)                                   \
+    switch (which) {                                                                \
+        TC_DEPTHWISE_CASE_STRAIGHT(name, rows, form, 0, 1)                          \
+        TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_CASE_STRAIGHT, name, rows, form, 0)     \
+        TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_CASE_STRAIGHT, name, rows, form, 1)     \
+        TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_CASE_LOOPED, name, rows, form, 0)       \
+        TC_DEPTHWISE_FOR_PAIRS(TC_DEPTHWISE_CASE_LOOPED, name, rows, form, 1)       \
+    default:                                                                        \
+        break;                                                                      \
+    }
+#define TC_DEPTHWISE_CASES(form)                                        \
+    case form:                                                          \
+        if (is_pair) {                                                  \
+            TC_DEPTHWISE_CASES_ROWS(tc_depthwise_two, TC_DEPTHWISE_, form)      \
+        } else {                                                        \
+            TC_DEPTHWISE_CASES_ROWS(tc_depthwise_one, TC_DEPTHWISE_ONE_, form)  \
+        }                                                               \
         break;
 /* clang-format on */
 #endif
 
-/* Two output rows (`delta` apart; 0 for one row) of the channels out..end-1, at most 4. */
-TC_INLINE void tc_depthwise_rows(const tc_depthwise3x3_s8_dsp_params *p, const int32_t *lanes, const int32_t *stream,
-                                 int8_t *out, const int8_t *end, int32_t delta)
+/* Two output rows (`delta` apart), or one, of the channels out..end-1, at most 4. */
+TC_INLINE void tc_depthwise_rows(const tc_depthwise3x3_s8_dsp_params *p, int32_t is_pair, const int32_t *lanes,
+                                 const int32_t *stream, int8_t *out, const int8_t *end, int32_t delta)
 {
 #if TC_HAS_DSP
     const int32_t span = 2 * p->pairs * p->rounds * p->channels;
@@ -305,7 +256,9 @@ TC_INLINE void tc_depthwise_rows(const tc_depthwise3x3_s8_dsp_params *p, const i
                 lower = tc_add_wrap(lower, tc_high_lane(column[0]) * tc_low_lane(stream[j]));
             }
             int8_t *place = out + x * p->channels;
-            place[delta] = tc_requantize_dsp(p->form, lower, stream[7], stream[8], p->output_zero_point);
+            if (is_pair) {
+                place[delta] = tc_requantize_dsp(p->form, lower, stream[7], stream[8], p->output_zero_point);
+            }
             *place = tc_requantize_dsp(p->form, upper, stream[7], stream[8], p->output_zero_point);
         }
     }
@@ -313,17 +266,37 @@ TC_INLINE void tc_depthwise_rows(const tc_depthwise3x3_s8_dsp_params *p, const i
 }
 
 /* `columns` columns of 4 channels of the rows. */
-TC_INLINE void tc_depthwise_gather(const int8_t *const *rows, int32_t first, int32_t columns, int32_t channels,
-                                   int32_t *lanes)
+TC_INLINE void tc_depthwise_gather(const int8_t *r0, const int8_t *r1, const int8_t *r2, const int8_t *r3,
+                                   int32_t first, int32_t columns, int32_t channels, int32_t *lanes)
 {
 #if TC_HAS_DSP
     const int32_t bytes = columns * channels;
     const int32_t end = first + bytes;
-    tc_depthwise_gather_asm(rows[0] + end, rows[1] + end, rows[2] + end, rows[3] + end, lanes, -bytes, channels);
+    tc_depthwise_gather_asm(r0 + end, r1 + end, r2 + end, r3 + end, lanes, -bytes, channels);
 #else
     for (int32_t x = 0; x < columns; x++, lanes += TC_DEPTHWISE_COLUMN_WORDS) {
         const int32_t at = first + x * channels;
-        tc_depthwise_column(rows[0] + at, rows[1] + at, rows[2] + at, rows[3] + at, lanes);
+        tc_depthwise_column(r0 + at, r1 + at, r2 + at, r3 + at, lanes);
+    }
+#endif
+}
+
+/* The same columns two rows further down, where r4 and r5 are new. */
+TC_INLINE void tc_depthwise_slide(const int8_t *r4, const int8_t *r5, int32_t first, int32_t columns, int32_t channels,
+                                  int32_t *lanes)
+{
+#if TC_HAS_DSP
+    const int32_t bytes = columns * channels;
+    const int32_t end = first + bytes;
+    tc_depthwise_slide_asm(r4 + end, r5 + end, lanes + TC_DEPTHWISE_COLUMN_WORDS, -bytes, channels);
+#else
+    for (int32_t x = 0; x < columns; x++, lanes += TC_DEPTHWISE_COLUMN_WORDS) {
+        const int32_t at = first + x * channels;
+        const int32_t upper[4] = {lanes[1], lanes[3], lanes[5], lanes[7]};
+        tc_depthwise_column(r4 + at, r5 + at, r4 + at, r5 + at, lanes);
+        for (int32_t i = 0; i < 4; i++) {
+            lanes[2 * i] = upper[i];
+        }
     }
 #endif
 }
@@ -341,19 +314,29 @@ TC_INLINE void tc_depthwise3x3_s8_dsp(const tc_depthwise3x3_s8_dsp_params *p, co
     tc_depthwise_fill(lanes, p->pad_left * TC_DEPTHWISE_COLUMN_WORDS, p->input_zero_point);
     tc_depthwise_fill(inside + gathered * TC_DEPTHWISE_COLUMN_WORDS, (room - gathered) * TC_DEPTHWISE_COLUMN_WORDS,
                       p->input_zero_point);
-    for (int32_t y = 0; y < n_rows; y += 2) {
-        const int32_t is_pair = y + 1 < n_rows;
-        const int8_t *const rows[4] = {in_rows[y], in_rows[y + 1], in_rows[y + 2], in_rows[y + 2 + is_pair]};
-        const int32_t delta = (int32_t)(out_rows[y + is_pair] - out_rows[y]);
-        const int32_t *stream = p->stream;
-        for (int32_t c = 0; c < p->channels; c += 4) {
-            /* The last group reads 4 channels that end with the row, and makes the ones that are left. */
-            const int32_t end = c + 4 < p->channels ? c + 4 : p->channels;
-            const int32_t first = end == c + 4 ? c : p->channels - 4;
-            tc_depthwise_gather(rows, first, gathered, p->channels, inside);
-            tc_depthwise_rows(p, lanes + 2 * (c - first), stream, out_rows[y] + c, out_rows[y] + end, delta);
-            stream += 4 * TC_DEPTHWISE_CHANNEL_WORDS;
+    const int32_t *stream = p->stream;
+    for (int32_t c = 0; c < p->channels; c += 4) {
+        /* The last group reads 4 channels that end with the row, and makes the ones that are left. */
+        const int32_t end = c + 4 < p->channels ? c + 4 : p->channels;
+        const int32_t first = end == c + 4 ? c : p->channels - 4;
+        const int32_t *from = lanes + 2 * (c - first);
+        int32_t y = 0;
+        tc_depthwise_gather(in_rows[0], in_rows[1], in_rows[2], in_rows[n_rows > 1 ? 3 : 2], first, gathered,
+                            p->channels, inside);
+        while (n_rows - y > 1) {
+            const int32_t delta = (int32_t)(out_rows[y + 1] - out_rows[y]);
+            tc_depthwise_rows(p, 1, from, stream, out_rows[y] + c, out_rows[y] + end, delta);
+            y += 2;
+            if (n_rows > y) {
+                /* The last of an odd number of rows has no second new row: the first stands in for it, unread. */
+                tc_depthwise_slide(in_rows[y + 2], in_rows[y + 2 + (n_rows - y > 1)], first, gathered, p->channels,
+                                   inside);
+            }
         }
+        if (n_rows > y) {
+            tc_depthwise_rows(p, 0, from, stream, out_rows[y] + c, out_rows[y] + end, 0);
+        }
+        stream += 4 * TC_DEPTHWISE_CHANNEL_WORDS;
     }
     if (p->activation_min > -128 || p->activation_max < 127) {
         for (int32_t i = 0; i < n_rows; i++) {

@@ -10,7 +10,7 @@
 #ifndef TC_DEPTHWISE_STRIDE2_DSP_H
 #define TC_DEPTHWISE_STRIDE2_DSP_H
 
-#include "tc_depthwise_dsp.h"
+#include "tc_depthwise_lanes_dsp.h"
 
 typedef struct {
     int32_t input_width;
@@ -74,7 +74,8 @@ TC_ASSEMBLY void tc_depthwise2_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREA
 }
 
 /* r0 lanes, r2 out, r4-r6 (w0, w1), r7-r9 (w1, w2), r10 r11 the shared row's taps for the upper and the lower output,
- * accumulators r3 r12, data r1 lr. Frame as in tc_depthwise_dsp.h. */
+ * accumulators r3 r12, data r1 lr. Frame as in
+ * tc_depthwise_lanes_dsp.h. */
 #define TC_DEPTHWISE2_COLUMNS_ASM(form, columns)                        \
     ".rept " #columns "\n"                                              \
     "ldrd r3, r12, [sp]\n"                                              \
@@ -99,14 +100,7 @@ TC_ASSEMBLY void tc_depthwise2_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREA
     ".endr\n"
 
 #define TC_DEPTHWISE2_ENTER_ASM                                         \
-    "push {r4-r11, lr}\n"                                               \
-    "ldrd r4, r5, [sp, #36]\n"                                          \
-    "ldrd r6, r7, [sp, #44]\n"                                          \
-    "sub sp, sp, #60\n"                                                 \
-    "str r6, [sp, #24]\n"                                               \
-    "strd r4, r5, [sp, #28]\n"                                          \
-    "strd r3, r7, [sp, #48]\n"                                          \
-    "1:\n"                                                              \
+    TC_DEPTHWISE_FRAME_ASM                                              \
     "ldmia r1!, {r4-r11}\n"                                             \
     "ldmia r1!, {r3, r12, lr}\n"                                        \
     "strd r3, r3, [sp]\n"                                               \
@@ -124,14 +118,7 @@ TC_ASSEMBLY void tc_depthwise2_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREA
     TC_ASSEMBLY void tc_depthwise2_looped_##form##_##columns TC_DEPTHWISE_PARAMETERS \
     {                                                                   \
         __asm__ volatile(TC_DEPTHWISE2_ENTER_ASM                        \
-                         "ldr r1, [sp, #52]\n"                          \
-                         "add r1, r2, r1\n"                             \
-                         "str r1, [sp, #56]\n"                          \
-                         "2:\n"                                         \
-                         TC_DEPTHWISE2_COLUMNS_ASM(form, columns)       \
-                         "ldr r1, [sp, #56]\n"                          \
-                         "cmp r2, r1\n"                                 \
-                         "bne 2b\n"                                     \
+                         TC_DEPTHWISE_ROUNDS_ASM(TC_DEPTHWISE2_COLUMNS_ASM(form, columns)) \
                          TC_DEPTHWISE_LEAVE_ASM ::: TC_ASSEMBLY_CLOBBERS); \
     }
 #define TC_DEPTHWISE2_FOR(X, form) \

@@ -35,9 +35,7 @@
     "smlad lr, r7, r11, lr\n"                                           \
     ".endr\n"
 
-#define TC_GEMM_REQUANTIZE_SHIFTED(form)                                \
-    "ldmia r1!, {r4-r7}\n"                                              \
-    "ldm sp, {r0, r8-r10}\n"                                            \
+#define TC_GEMM_SHIFT_ASM(form)                                         \
     "smmla r2, r2, r4, r5\n"                                            \
     "smmla r3, r3, r4, r5\n"                                            \
     "smmla r12, r12, r6, r7\n"                                          \
@@ -46,6 +44,10 @@
     "ssat r3, #8, r3, asr #" #form "\n"                                 \
     "ssat r12, #8, r12, asr #" #form "\n"                               \
     "ssat lr, #8, lr, asr #" #form "\n"
+#define TC_GEMM_REQUANTIZE_SHIFTED(form)                                \
+    "ldmia r1!, {r4-r7}\n"                                              \
+    "ldm sp, {r0, r8-r10}\n"                                            \
+    TC_GEMM_SHIFT_ASM(form)
 
 #define TC_GEMM_HIGH_ASM                                                \
     "smmlar r2, r2, r4, r2\n"                                           \
@@ -86,6 +88,67 @@
     "str r8, [sp, #4]\n"                                                \
     "cmp r8, r10\n"                                                     \
     "bne 1b\n"
+
+/* Two blocks a round, for a multiple of 4 channels: 3 instructions less. The stack holds acts, out - 2, delta + 2,
+ * delta + 4, then end - 2 and (unread) zero_point in the shifted forms, zero_point and end - 2 in the others. */
+#define TC_GEMM_REQUANTIZE_TWO_SHIFTED(form)                            \
+    "ldmia r1!, {r4-r7}\n"                                              \
+    "ldm sp, {r0, r8-r11}\n"                                            \
+    TC_GEMM_SHIFT_ASM(form)
+#define TC_GEMM_REQUANTIZE_TWO_0 TC_GEMM_REQUANTIZE_LONG(TC_GEMM_TIES_0)
+#define TC_GEMM_REQUANTIZE_TWO_1 TC_GEMM_REQUANTIZE_LONG(TC_GEMM_TIES_1)
+#define TC_GEMM_REQUANTIZE_TWO_8 TC_GEMM_REQUANTIZE_TWO_SHIFTED(8)
+#define TC_GEMM_REQUANTIZE_TWO_10 TC_GEMM_REQUANTIZE_TWO_SHIFTED(10)
+#define TC_GEMM_REQUANTIZE_TWO_12 TC_GEMM_REQUANTIZE_TWO_SHIFTED(12)
+#define TC_GEMM_REQUANTIZE_TWO_14 TC_GEMM_REQUANTIZE_TWO_SHIFTED(14)
+
+#define TC_GEMM_END_LONG                                                \
+    "ldr r11, [sp, #20]\n"
+#define TC_GEMM_END_0 TC_GEMM_END_LONG
+#define TC_GEMM_END_1 TC_GEMM_END_LONG
+#define TC_GEMM_END_8
+#define TC_GEMM_END_10
+#define TC_GEMM_END_12
+#define TC_GEMM_END_14
+#define TC_GEMM_LAST_LONG "ldrd r6, r5, [sp, #36]\n"
+#define TC_GEMM_LAST_SHIFTED "ldrd r5, r6, [sp, #36]\n"
+#define TC_GEMM_LAST_0 TC_GEMM_LAST_LONG
+#define TC_GEMM_LAST_1 TC_GEMM_LAST_LONG
+#define TC_GEMM_LAST_8 TC_GEMM_LAST_SHIFTED
+#define TC_GEMM_LAST_10 TC_GEMM_LAST_SHIFTED
+#define TC_GEMM_LAST_12 TC_GEMM_LAST_SHIFTED
+#define TC_GEMM_LAST_14 TC_GEMM_LAST_SHIFTED
+
+#define TC_GEMM_BLOCK_ASM(form, steps)                                  \
+    "ldmia r1!, {r2, r3, r12, lr}\n"                                    \
+    TC_GEMM_STEPS_ASM(steps)                                            \
+    TC_GEMM_REQUANTIZE_TWO_##form                                       \
+    "bfi r2, r12, #8, #8\n"                                             \
+    "bfi r3, lr, #8, #8\n"
+
+#define TC_GEMM_TWO(form, steps)                                        \
+    TC_ASSEMBLY void tc_gemm_two_##form##_##steps(TC_UNREAD const int32_t *acts, TC_UNREAD const int32_t *stream, \
+        TC_UNREAD int8_t *before, TC_UNREAD int32_t delta, TC_UNREAD const int8_t *end, TC_UNREAD int32_t zero_point) \
+    {                                                                   \
+        __asm__ volatile(                                               \
+            "push {r4-r11, lr}\n"                                       \
+            TC_GEMM_LAST_##form                                         \
+            "add r4, r3, #2\n"                                          \
+            "push {r0, r2-r6}\n"                                        \
+            "1:\n"                                                      \
+            TC_GEMM_BLOCK_ASM(form, steps)                              \
+            "strh r3, [r8, r9]\n"                                       \
+            "strh r2, [r8, #2]\n"                                       \
+            TC_GEMM_BLOCK_ASM(form, steps)                              \
+            TC_GEMM_END_##form                                          \
+            "strh r3, [r8, r10]\n"                                      \
+            "strh r2, [r8, #4]!\n"                                      \
+            "str r8, [sp, #4]\n"                                        \
+            "cmp r8, r11\n"                                             \
+            "bne 1b\n"                                                  \
+            "add sp, sp, #24\n"                                         \
+            "pop {r4-r11, pc}\n" ::: TC_ASSEMBLY_CLOBBERS);             \
+    }
 
 #define TC_GEMM_FULL(form, steps)                                       \
     TC_ASSEMBLY void tc_gemm_##form##_##steps(TC_UNREAD const int32_t *acts, TC_UNREAD const int32_t *stream, \
@@ -135,6 +198,8 @@
 #define TC_GEMM_DEFINE(form)                \
     TC_GEMM_FOR_SHORT(TC_GEMM_FULL, form)   \
     TC_GEMM_FOR_LONG(TC_GEMM_FULL, form)    \
+    TC_GEMM_FOR_SHORT(TC_GEMM_TWO, form)    \
+    TC_GEMM_FOR_LONG(TC_GEMM_TWO, form)     \
     TC_GEMM_FOR_LONG(TC_GEMM_CHUNKED, form)
 TC_GEMM_DEFINE(0)
 TC_GEMM_DEFINE(1)
@@ -147,6 +212,10 @@ TC_GEMM_DEFINE(14)
     case count:                                                                     \
         tc_gemm_##form##_##count(acts, stream, out, delta, end, zero_point);        \
         break;
+#define TC_GEMM_CASE_TWO(form, count)                                               \
+    case count:                                                                     \
+        tc_gemm_two_##form##_##count(acts, stream, out - 2, delta + 2, end - 2, zero_point); \
+        break;
 #define TC_GEMM_CASE_CHUNKED(form, count)                                           \
     case count:                                                                     \
         tc_gemm_chunked_##form##_##count(acts, stream, out, delta, end, zero_point, \
@@ -154,7 +223,14 @@ TC_GEMM_DEFINE(14)
         break;
 #define TC_GEMM_CASES(form)                                                         \
     case form:                                                                      \
-        if (chunks == 1) {                                                          \
+        if (chunks == 1 && ((end - out) & 3) == 0) {                                \
+            switch (steps) {                                                        \
+                TC_GEMM_FOR_SHORT(TC_GEMM_CASE_TWO, form)                           \
+                TC_GEMM_FOR_LONG(TC_GEMM_CASE_TWO, form)                            \
+            default:                                                                \
+                break;                                                              \
+            }                                                                       \
+        } else if (chunks == 1) {                                                   \
             switch (steps) {                                                        \
                 TC_GEMM_FOR_SHORT(TC_GEMM_CASE_FULL, form)                          \
                 TC_GEMM_FOR_LONG(TC_GEMM_CASE_FULL, form)                           \

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinycompress import assets
 from tinycompress.build.toolchain import zig_command
+from tinycompress.cost.variants import rows_of_call
 from tinycompress.emit.params import struct_members
 from tinycompress.execute import reference
 from tinycompress.ir import ops as o
@@ -163,7 +164,7 @@ def _function(index: int, case: Case) -> str:
     op, graph, variant = case.op, case.graph, case.variant
     y = graph.tensors[op.output]
     height, bytes_ = row_count(y.shape), row_elements(y.shape)
-    step = height if variant.whole_input else min(height, variant.rows_per_step(op, graph))
+    step = rows_of_call(variant, op, graph, at_once=True)
     scratch = variant.scratch_bytes(op, graph, step)
     padding = f"c{index}_zero" if variant.needs_zero_row else "NULL"
     rows = "\n        ".join(_rows(index, window, graph, padding) for window in row_windows(op, graph, variant))

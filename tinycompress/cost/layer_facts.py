@@ -16,10 +16,10 @@ import numpy as np
 from tinycompress.cost.macs import op_macs
 from tinycompress.cost.scalar import Scalar, is_integral, plain
 from tinycompress.cost.soft_shapes import SoftShape
-from tinycompress.cost.variants import usable
+from tinycompress.cost.variants import rows_of_call, usable
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
-from tinycompress.ir.shapes import infer, row_count
+from tinycompress.ir.shapes import infer
 from tinycompress.ir.tensor import DType, QParams, Tensor
 from tinycompress.kernels.catalogue import KernelTable
 
@@ -104,8 +104,7 @@ class LayerCosts:
         if not variants:
             return self._without_kernel(op, graph)
         kernel = variants[0]
-        rows = row_count(graph.tensors[op.outputs[0]].shape)
-        step = rows if kernel.whole_input else max(1, min(rows, kernel.rows_per_step(op, graph)))
+        step = rows_of_call(kernel, op, graph, at_once=True)
         rounding = graph.rounding if isinstance(graph, QuantGraph) else Rounding.DOUBLE
         return LayerFacts(
             weights_bytes=kernel.pack(op, graph, rounding).weights_bytes,

@@ -33,3 +33,12 @@ def usable(op: Op, graph: Graph, table: KernelTable, *, has_dsp: bool) -> tuple[
     if any(c is None for c in counts):
         return found
     return tuple(v for _, v in sorted(zip(counts, found, strict=True), key=lambda pair: pair[0] or 0))
+
+
+def rows_of_call(kernel: KernelVariant, op: Op, graph: Graph, *, at_once: bool, most: int | None = None) -> int:
+    """Output rows that one call makes, at most `most`: `at_once` where the layer runs as a whole, not streamed."""
+    rows = row_count(graph.tensors[op.outputs[0]].shape)
+    if kernel.whole_input:
+        return rows
+    wanted = kernel.rows_at_once if at_once and kernel.rows_at_once is not None else kernel.rows_per_step
+    return max(1, min(rows, most or rows, wanted(op, graph)))

@@ -77,6 +77,7 @@ class KernelVariant:
     pack          params struct and packed arrays for the op
     scratch_bytes bytes of step-local scratch for `rows` output rows per call (8-byte aligned)
     rows_per_step preferred number of output rows per call (the last call may make fewer)
+    rows_at_once  the same where the layer runs as a whole, when more rows per call are cheaper
     in_place      indices of activation inputs whose row an output row may overwrite (same bytes per row)
     instructions  estimated Armv7E-M instructions of the whole layer, from counted kernels; for choosing only
     whole_input   True when one call needs all input rows and makes all output rows
@@ -93,6 +94,7 @@ class KernelVariant:
     supports: Callable[[Any, Graph], bool] = _always
     scratch_bytes: Callable[[Any, Graph, int], int] = _no_scratch
     rows_per_step: Callable[[Any, Graph], int] = _one_row
+    rows_at_once: Callable[[Any, Graph], int] | None = None
     in_place: tuple[int, ...] = ()
     instructions: Callable[[Any, Graph], int] | None = None
     whole_input: bool = False

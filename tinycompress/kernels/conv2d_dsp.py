@@ -16,6 +16,9 @@ from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKer
 from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import Channels, Clamp, Requantization, choose_requantization
 
+MAX_ROWS_AT_ONCE = 16
+"""Output rows of a call in whole layers: more cost stack (two pointers a row) and save next to nothing."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -90,12 +93,26 @@ def supports(op: Conv2D, graph: Graph) -> bool:
 def scratch_bytes(op: Conv2D, graph: Graph, rows: int) -> int:
     """Lanes of two pixels, 4 bytes for an odd last channel, and the staging bytes of a window."""
     window = window_of(graph.tensors[op.weights])
-    return -(-(16 * window.depth.groups + 4 + window.staging_bytes) // 8) * 8
+    groups = window.depth.groups
+    if has_group_rows(op, graph):
+        groups = max(groups, (rows - 1) * op.stride[0] + window.rows)
+    return -(-(16 * groups + 4 + window.staging_bytes) // 8) * 8
+
+
+def has_group_rows(op: Conv2D, graph: Graph) -> bool:
+    """True where each row of a window is one group of 4 values, so that output rows share what is widened."""
+    window = window_of(graph.tensors[op.weights])
+    return window.run == 4 and window.rows > op.stride[0] and op.dilation[0] == 1
 
 
 def rows_per_step(op: Any, graph: Graph) -> int:
     """Two rows when the output's width is odd, so that every pair of pixels is full."""
     return 1 + graph.tensors[op.output].shape[1] % 2
+
+
+def rows_at_once(op: Any, graph: Graph) -> int:
+    """Rows of a call in whole layers, as many as are worth their pointers on the stack."""
+    return MAX_ROWS_AT_ONCE
 
 
 def padded_columns(op: Conv2D, graph: Graph) -> int:
@@ -184,6 +201,7 @@ CONV2D = (
         supports=supports,
         scratch_bytes=scratch_bytes,
         rows_per_step=rows_per_step,
+        rows_at_once=rows_at_once,
         instructions=instructions,
         needs_zero_row=True,
     ),

@@ -12,7 +12,7 @@ from tinycompress.ir.ops import DepthwiseConv2D
 from tinycompress.ir.tensor import Array
 from tinycompress.kernels import gemm_dsp as gemm
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
-from tinycompress.kernels.conv2d_dsp import clamp_of, rounding_of
+from tinycompress.kernels.conv2d_dsp import clamp_of, rounding_of, rows_at_once
 from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import Requantization, choose_requantization, form_instructions
 
@@ -130,8 +130,13 @@ def _instructions(op: DepthwiseConv2D, graph: Graph) -> int:
     requantization = requantization_of(op, graph, rounding_of(graph))
     extra = form_instructions(requantization.form) - 2 if requantization else 2
     pairs, rounds = unrolled(width // 2, MAX_UNROLLED_PAIRS)
-    row = pairs * rounds * (45 + 4 * extra) + width % 2 * (25 + 2 * extra) + (3 * rounds + 3 if rounds > 1 else 0)
-    return -(-height // 2) * (channels * (row + 12) + -(-channels // 4) * (20 * columns + 60) + 150)
+    loop = 12 + (3 * rounds + 3 if rounds > 1 else 0)
+    two = pairs * rounds * (45 + 4 * extra) + width % 2 * (25 + 2 * extra) + loop
+    one = pairs * rounds * (26 + 2 * extra) + width % 2 * (18 + 2 * extra) + loop
+    groups, calls = -(-channels // 4), -(-height // rows_at_once(op, graph))
+    slides = -(-height // 2) - calls
+    gathers = groups * (calls * (20 * columns + 60) + slides * (13 * columns + 45))
+    return channels * (height // 2 * two + height % 2 * one) + gathers
 
 
 DEPTHWISE = (
@@ -143,6 +148,7 @@ DEPTHWISE = (
         supports=lambda op, graph: _supports(op, graph, 1),
         scratch_bytes=lambda op, graph, rows: 32 * (graph.tensors[op.output].shape[1] + 2),
         rows_per_step=_two_rows,
+        rows_at_once=rows_at_once,
         instructions=_instructions,
         needs_zero_row=True,
     ),

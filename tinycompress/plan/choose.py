@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tinycompress.cost.variants import usable
+from tinycompress.cost.variants import rows_of_call, usable
 from tinycompress.cost.working_set import is_view
 from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.ops import Op
 from tinycompress.kernels.catalogue import KernelTable, KernelVariant, PackedKernel
-from tinycompress.plan.rows import tensor_rows
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,12 @@ def make_choice(
     kernel: KernelVariant,
     others: tuple[KernelVariant, ...] = (),
     most_rows: int | None = None,
+    *,
+    at_once: bool = False,
 ) -> Choice:
-    """`kernel` for `op`: packed, with its scratch and the rows of one call (at most `most_rows`)."""
-    rows = tensor_rows(graph.tensors[op.outputs[0]])
-    step = rows if kernel.whole_input else max(1, min(rows, most_rows or rows, kernel.rows_per_step(op, graph)))
+    """`kernel` for `op`: packed, with its scratch and the rows of one call (at most `most_rows`; `at_once` where the
+    layer runs as a whole)."""
+    step = rows_of_call(kernel, op, graph, at_once=at_once, most=most_rows)
     return Choice(
         op=op,
         kernel=kernel,
@@ -66,7 +67,7 @@ def cheapest(graph: QuantGraph, table: KernelTable, *, has_dsp: bool) -> tuple[C
             where=graph.name,
             fix="`tinycompress ops` lists what each operator supports",
         )
-    return tuple(make_choice(op, graph, variants[0], variants[1:]) for op, variants in found.values())
+    return tuple(make_choice(op, graph, variants[0], variants[1:], at_once=True) for op, variants in found.values())
 
 
 def _cheapest_saving(
@@ -78,7 +79,7 @@ def _cheapest_saving(
         now = choices[index]
         for position, variant in enumerate(now.others):
             rest = (*now.others[:position], *now.others[position + 1 :])
-            other = make_choice(now.op, graph, variant, rest)
+            other = make_choice(now.op, graph, variant, rest, at_once=True)
             saved = _size(now, bytes_of) - _size(other, bytes_of)
             if saved > 0:
                 rate = saved / max(1, other.instructions - now.instructions)
