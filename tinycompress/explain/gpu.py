@@ -20,24 +20,23 @@ EXPLAIN = {
         "runtime's own. `nvidia-smi` shows the GPU and its driver."
     ),
     "TC-D402": (
-        "Times were asked for, but there is no GPU (or no nvcc) here to measure them. Masks, packing, channel permutation, "
+        "Times were asked for, but there is no GPU here to measure them. Masks, packing, channel permutation, "
         "retraining and accuracy need neither and are reported; times are never estimated. Run the same command on a "
         "machine with a GPU of compute capability 8.0 or later, an NVIDIA driver and the CUDA toolkit."
     ),
     "TC-M590": (
-        "Some operators of the network have no CUDA kernel, listed in the message. Generated CUDA runs int8 networks "
-        "without state made of convolutions (not grouped), depthwise convolutions, fully connected layers, element-wise "
-        "arithmetic, pools, means, padding, concatenation, slices, transposes, tables, softmax and rescaling. "
-        "The masks, their accuracy and the microcontroller's program do not depend on it."
+        "Some operators of the network cannot run as generated CUDA; the message names each node and says why. Generated "
+        "CUDA runs int8 networks without state (no SVDF, no LSTM, no int16 or int32 tensors) whose weights have zero "
+        "point 0. The masks, their accuracy and the microcontroller's program do not depend on it."
     ),
     "TC-T201": (
-        "nvcc, the CUDA compiler, is neither on the path nor in /usr/local/cuda/bin. It comes with the CUDA toolkit "
-        "(12.0 or later). Without it the generated program still compiles with any C++17 compiler and computes the same "
-        "bytes on the host, slowly."
+        "nvcc, the CUDA compiler, is not on the path, below CUDA_HOME, in /usr/local/cuda/bin or among pip's packages. It "
+        "comes with the CUDA toolkit (12.0 or later). Without it the generated program still compiles with any C++17 "
+        "compiler and computes the same bytes on the host, slowly."
     ),
     "TC-T202": (
-        "The generated CUDA does not compile; the compiler's output follows. It is compiled with all warnings as errors "
-        "for compute capabilities 8.0 and 9.0. For unchanged generated code this is a bug of the tool: report it with "
+        "The generated CUDA does not compile; the compiler's output follows. It is compiled for compute "
+        "capabilities 8.0 and 9.0; nvcc also needs a C++ compiler that it knows. For unchanged generated code this is a bug of the tool: report it with "
         "the model and the compiler's version."
     ),
     "TC-V401": (

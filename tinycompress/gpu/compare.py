@@ -11,23 +11,16 @@ import numpy as np
 
 from tinycompress.compress.task import Task
 from tinycompress.compress.train import Progress, silent
-from tinycompress.errors import DeviceError, UnsupportedOpError
+from tinycompress.errors import DeviceError, ToolchainError, UnsupportedOpError
 from tinycompress.execute.reference import run as run_reference
 from tinycompress.gpu import masks as mk
 from tinycompress.gpu import packing, report
 from tinycompress.gpu.generate import sparse_candidates
-from tinycompress.gpu.lowering import obstacles, packed_bytes
-from tinycompress.gpu.peer import shape_obstacle
+from tinycompress.gpu.operators import obstacles
+from tinycompress.gpu.peer import features, layer_times, shape_obstacle
 from tinycompress.gpu.permute import find_permutations
 from tinycompress.gpu.recipes import RECIPES, Recipe, TrainingPlan, sparsify
-from tinycompress.gpu.timing import (
-    ProgramTimes,
-    peer_layer_times,
-    program_layer_times,
-    require_timing,
-    time_programs,
-    versions,
-)
+from tinycompress.gpu.timing import ProgramTimes, program_layer_times, require_gpu, time_programs, versions
 from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
 from tinycompress.ir.inputs import integer_inputs, real_inputs
@@ -88,7 +81,7 @@ def variants(
 def _variant(name: str, graph: Graph, settings: Settings, *, is_permuted: bool) -> tuple[report.Variant, QuantGraph]:
     integer = quantize(graph, settings.calibration, rounding=settings.rounding)
     value = None if settings.plan is None else score(integer, settings.plan.task)
-    size = sum(packed_bytes(integer, sparse_candidates(integer)).values())
+    size = sum(mk.packed_bytes(integer, sparse_candidates(integer)).values())
     return report.Variant(name, is_permuted, value, size, {}), integer
 
 
@@ -135,27 +128,18 @@ def compare(
     graph = prepare_for_training(graph)
     made = list(variants(graph, settings, progress))
     timed = next((integer for _, integer in made[1:] if sparse_candidates(integer)), made[0][1])
-    lines, refusal = layer_lines(timed, settings.dtypes), ""
-    found: list[ProgramTimes] = []
-    try:
-        require_timing()
-        if obstacles(timed):
-            raise UnsupportedOpError("TC-M590", "; ".join(obstacles(timed)), where=timed.name)
-        progress("time", f"generated CUDA and PyTorch, batches {', '.join(map(str, settings.batches))}", None)
-        with tempfile.TemporaryDirectory() as scratch:
-            found = time_programs(timed, sparse_candidates(timed), settings.batches, work or Path(scratch))
-        lines = _with_times(timed, lines, found, settings)
-    except (DeviceError, UnsupportedOpError) as error:
-        refusal = f"no times: {error}"
+    lines, found, refusal = _timed(timed, settings, progress, work)
     rows = [replace(v, network_us=_network_us(v, found)) for v, _ in made]
     task = None if settings.plan is None else settings.plan.task
     gains = tuple(report.PermutationGain(g.group, g.consumers, g.before, g.after) for g in find_permutations(graph)[1])
+    seen = features()
+    machine = versions(seen.torch, seen.cuda, found[0].sparse if found else None)
     return report.Comparison(
         model=graph.name,
         metric="score" if task is None else task.metric_name,
         test_samples=0 if task is None else len(task.test),
         batches=settings.batches,
-        versions=versions(found[0].sparse if found else None),
+        versions=replace(machine, device=machine.device or seen.device),
         layers=lines,
         variants=(*rows, *settings.extra),
         gains=gains,
@@ -163,20 +147,31 @@ def compare(
     )
 
 
-def _with_times(
-    graph: QuantGraph, lines: Sequence[report.LayerLine], found: Sequence[ProgramTimes], settings: Settings
-) -> tuple[report.LayerLine, ...]:
-    own = program_layer_times(graph, found) if "int8" in settings.dtypes else {}
-    layers = {layer.name: layer for layer in mk.find_layers(graph)}
-    return tuple(
-        line
-        if line.reason
-        else replace(
-            line,
-            times=own.get(line.name, ()) + peer_layer_times(layers[line.name], settings.dtypes, settings.batches),
-        )
-        for line in lines
-    )
+def _timed(
+    graph: QuantGraph, settings: Settings, progress: Progress, work: Path | None
+) -> tuple[tuple[report.LayerLine, ...], list[ProgramTimes], str]:
+    """Lines with every time that this machine can take, the programs' times, and why any are missing."""
+    lines, refusals = layer_lines(graph, settings.dtypes), []
+    own: dict[str, tuple[report.LayerTime, ...]] = {}
+    found: list[ProgramTimes] = []
+    try:
+        require_gpu()
+    except DeviceError as error:
+        return lines, found, f"no times: {error}"
+    try:
+        if obstacles(graph):
+            raise UnsupportedOpError("TC-M590", "; ".join(obstacles(graph)), where=graph.name)
+        progress("time", f"generated CUDA, batches {', '.join(map(str, settings.batches))}", None)
+        with tempfile.TemporaryDirectory() as scratch:
+            found += time_programs(graph, sparse_candidates(graph), settings.batches, work or Path(scratch))
+        own = program_layer_times(graph, found) if "int8" in settings.dtypes else {}
+    except (DeviceError, ToolchainError, UnsupportedOpError) as error:
+        refusals.append(f"no times of generated CUDA: {error}")
+    progress("time", "PyTorch", None)
+    layers = {layer.name: layer for layer in mk.find_layers(graph) if layer.is_eligible}
+    peer = {name: layer_times(layer, settings.dtypes, settings.batches) for name, layer in layers.items()}
+    timed = tuple(replace(line, times=own.get(line.name, ()) + peer.get(line.name, ())) for line in lines)
+    return timed, found, "; ".join(refusals)
 
 
 def _network_us(variant: report.Variant, found: Sequence[ProgramTimes]) -> dict[str, float | None]:

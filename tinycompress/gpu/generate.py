@@ -12,8 +12,9 @@ from tinycompress.emit.names import Names, prefix_for
 from tinycompress.emit.render import kernel_closure, render
 from tinycompress.errors import ConfigError, UnsupportedOpError
 from tinycompress.gpu.contexts import NetworkContext, StepContext, TensorContext
-from tinycompress.gpu.lowering import LOWER, Lowering, obstacles
+from tinycompress.gpu.lowering import Lowering
 from tinycompress.gpu.masks import as_rows, find_layers, is_two_of_four
+from tinycompress.gpu.operators import LOWER, obstacles
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import QuantGraph, Rounding
 from tinycompress.ir.store import graph_sha256

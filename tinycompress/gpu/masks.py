@@ -6,6 +6,7 @@ tensor cores reduce. c is a multiple of 4 in an eligible layer, so a group never
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +108,15 @@ def magnitude_masks(graph: Graph) -> dict[str, Bools]:
         for layer in find_layers(graph)
         if layer.is_eligible
     }
+
+
+def packed_bytes(graph: Graph, sparse: Collection[str]) -> dict[str, float]:
+    """Bytes of each layer's weights, int8, of those named `sparse` as 2:4 values and positions (without padding)."""
+    result = {}
+    for layer in find_layers(graph):
+        dense = graph.tensors[layer.weights].bytes
+        result[layer.name] = dense * (STORAGE_RATIO["int8"] if layer.name in sparse else 1.0)
+    return result
 
 
 def is_two_of_four(weights: Array) -> bool:

@@ -1,8 +1,8 @@
 """2:4 weights as values and 2-bit positions, and in the order in which the lanes of a warp hold them.
 
 Letters: a matrix is `(rows, columns)`; a *slice* is 16 rows; a *step* is what one sparse instruction reduces. Layouts
-are those of the PTX ISA's fragments for mma.m16n8k32 (int8), mma.sp.m16n8k64 (int8) and mma.sp.m16n8k32 (fp16);
-codegen/kernels/cuda/tc_gpu_mma.h has the same in C, and the tests hold both against plain products.
+are those of the PTX ISA's fragments for mma.m16n8k32 and mma.sp.m16n8k64 of int8; codegen/kernels/cuda/tc_gpu_mma.h has
+the same in C. The tests hold both against plain products, and these against the tables of the PTX ISA.
 """
 
 from __future__ import annotations
@@ -34,11 +34,6 @@ class Packed:
     def columns(self) -> int:
         return int(self.values.shape[1]) * GROUP // KEPT
 
-    @property
-    def storage_bytes(self) -> float:
-        """Values and positions of 2 bits each."""
-        return float(self.values.nbytes + self.positions.size * 2 / 8)
-
 
 def pack(matrix: Array, mask: Bools) -> Packed:
     """The values that `mask` keeps and where they were; exactly KEPT of each GROUP must be kept (else ValueError).
@@ -52,13 +47,6 @@ def pack(matrix: Array, mask: Bools) -> Packed:
     return Packed(matrix[mask].reshape(rows, -1), positions)
 
 
-def unpack(packed: Packed) -> Array:
-    """The matrix with its zeros: the inverse of `pack` on masked weights."""
-    matrix = np.zeros((len(packed.values), packed.columns), dtype=packed.values.dtype)
-    np.put_along_axis(matrix, _absolute(packed), packed.values, axis=1)
-    return matrix
-
-
 def _absolute(packed: Packed) -> NDArray[np.int64]:
     """Column of every kept value."""
     group = np.arange(packed.values.shape[1]) // KEPT
@@ -66,18 +54,17 @@ def _absolute(packed: Packed) -> NDArray[np.int64]:
 
 
 def multiply(packed: Packed, dense: Array) -> Array:
-    """`unpack(packed) @ dense` by gathering the rows of `dense` that the positions name; int64 for integers."""
+    """The masked matrix times `dense`, by gathering the rows of `dense` that the positions name; int64 for integers."""
     wide = np.int64 if packed.values.dtype.kind in "iu" else np.float64
     gathered = dense.astype(wide)[_absolute(packed)]
     product: Array = np.einsum("rk,rkn->rn", packed.values.astype(wide), gathered)
     return product
 
 
-def position_bits(positions: NDArray[np.uint8], columns_per_word: int) -> NDArray[np.uint64]:
-    """2-bit positions of a row gathered into words of `columns_per_word` columns of A, first pair lowest."""
-    per_word = columns_per_word * KEPT // GROUP
-    fields = positions.reshape(len(positions), -1, per_word).astype(np.uint64)
-    words: NDArray[np.uint64] = np.bitwise_or.reduce(fields << (2 * np.arange(per_word, dtype=np.uint64)), axis=-1)
+def _position_words(positions: NDArray[np.uint8]) -> Words:
+    """2-bit positions of rows gathered into `(rows, columns / 32)` words of 32 columns of A, first pair lowest."""
+    fields = positions.reshape(len(positions), -1, 32 * KEPT // GROUP).astype(np.uint32)
+    words: Words = np.bitwise_or.reduce(fields << (2 * np.arange(fields.shape[-1], dtype=np.uint32)), axis=-1)
     return words
 
 
@@ -111,7 +98,7 @@ def sparse_words(packed: Packed, slices: int) -> tuple[Words, Words]:
     positions = np.tile(np.array([0, 1], dtype=np.uint8), (rows, columns // GROUP))
     positions[: packed.positions.shape[0], : packed.positions.shape[1]] = packed.positions
     operands = values.reshape(slices, SLICE_ROWS, columns // STEP_COLUMNS, 32).transpose(0, 2, 1, 3)
-    halves = position_bits(positions, 32).astype(np.uint32).reshape(slices, 2, 8, columns // STEP_COLUMNS, 2)
+    halves = _position_words(positions).reshape(slices, 2, 8, columns // STEP_COLUMNS, 2)
     # Lane 4·group + t: t % 2 chooses the row (group or group + 8), t // 2 the half of the 64 columns.
     metadata = halves.transpose(0, 3, 2, 4, 1).reshape(slices, columns // STEP_COLUMNS, LANES)
     words = _operand_words(operands).reshape(slices, columns // STEP_COLUMNS, 1, LANES, 4)
@@ -126,42 +113,3 @@ def _operand_words(operands: Array) -> Words:
     moved = split.transpose(*range(axes), axes + 1, axes + 3, axes + 2, axes, axes + 4)
     contiguous = np.ascontiguousarray(moved, dtype=np.int8)
     return contiguous.view("<u4").reshape(*lead, LANES, 4)
-
-
-def half_metadata(positions: NDArray[np.uint8]) -> Words:
-    """Metadata of one mma.sp.m16n8k32 of fp16: `(16, 16)` positions of 16 rows and 32 columns → `(32,)` uint32.
-
-    With sparsity selector 0 lanes t = 0 (columns 0…15) and t = 1 (16…31) of each four count: row group in the low half,
-    row group + 8 in the high half. The others hold the same, for selector 1.
-    """
-    halves = position_bits(positions, 16).astype(np.uint32)  # (row, column half)
-    words = halves[:8] | halves[8:] << np.uint32(16)
-    return np.tile(words, (1, 2)).reshape(LANES)
-
-
-def half_values(values: NDArray[np.float16]) -> Words:
-    """Stored values of one mma.sp.m16n8k32 of fp16: `(16, 16)` → `(32, 4)` uint32, laid out as a dense m16n8k16's A."""
-    split = values.reshape(2, 8, 2, 4, 2)  # row half, group, column half, t, element
-    moved = np.ascontiguousarray(split.transpose(1, 3, 2, 0, 4), dtype=np.float16)
-    return moved.view("<u4").reshape(LANES, 4)
-
-
-def emulate_sparse_half(values: Words, metadata: Words, dense: Array) -> NDArray[np.float64]:
-    """What mma.sp.m16n8k32 computes from lane-ordered fp16 values and metadata and a `(32, 8)` B: `(16, 8)`."""
-    stored = np.ascontiguousarray(values).view(np.float16).reshape(8, 4, 2, 2, 2)
-    rows = stored.transpose(3, 0, 2, 1, 4).reshape(SLICE_ROWS, 16).astype(np.float64)
-    lanes = metadata.reshape(8, 4)[:, :2]
-    low, high = lanes & np.uint32(0xFFFF), lanes >> np.uint32(16)
-    bits = np.concatenate([low, high])[:, :, None] >> (2 * np.arange(8, dtype=np.uint32)) & np.uint32(3)
-    packed = Packed(rows, bits.reshape(SLICE_ROWS, 16).astype(np.uint8))
-    return np.asarray(multiply(packed, dense), dtype=np.float64)
-
-
-def emulate_sparse_int8(values: Words, metadata: Words, dense: Array) -> NDArray[np.int64]:
-    """What mma.sp.m16n8k64 computes: lane-ordered `(32, 4)` values, `(32,)` metadata, int8 `(64, 8)` B → `(16, 8)`."""
-    stored = np.ascontiguousarray(values).view(np.int8).reshape(8, 4, 2, 2, 4)
-    rows = stored.transpose(3, 0, 2, 1, 4).reshape(SLICE_ROWS, 32)
-    words = metadata.reshape(8, 2, 2).transpose(2, 0, 1).reshape(SLICE_ROWS, 2)  # row, column half
-    bits = words[:, :, None] >> (2 * np.arange(16, dtype=np.uint32)) & np.uint32(3)
-    packed = Packed(rows, bits.reshape(SLICE_ROWS, 32).astype(np.uint8))
-    return np.asarray(multiply(packed, dense), dtype=np.int64)

@@ -1,72 +1,115 @@
 """PyTorch's own 2:4 path (`torch.sparse` semi-structured), found by trying: the peer that our kernels stand beside.
 
+    python -m tinycompress.gpu.peer int8|fp16 SIZE…     squares, one JSON object a line
+
 A layer is its matrix product: weights `(rows, columns)` times `(columns, pixels · batch)`. A convolution is timed as
 the product of its patches, which are made beforehand, so the peer's times leave the gathering out.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tinycompress.gpu.masks import GROUP
+from tinycompress.gpu.masks import GROUP, Layer
+from tinycompress.gpu.report import LayerTime
 
 WARMUP, REPEAT = 50, 200
-_ROW_UNIT = {"fp16": 32, "int8": 32}
-_COLUMN_UNIT = {"fp16": 64, "int8": 128}
+CALLS = 10
+"""Products between two events: what Python needs to launch one is not in the time."""
+CHECKED_ROWS = 256
+"""Rows of a product that are compared with the masked dense one."""
+WIDTH_UNIT = 32
+"""Right-hand columns are padded to whole ones; both backends want it."""
+
+_CLASSES = {"cusparselt": "SparseSemiStructuredTensorCUSPARSELT", "cutlass": "SparseSemiStructuredTensorCUTLASS"}
+_UNITS = {
+    "cusparselt": {"fp16": (16, 16), "int8": (32, 32)},
+    "cutlass": {"fp16": (32, 64), "int8": (16, 128)},
+}
+"""(rows, columns) whose multiples a backend holds; what PyTorch itself says comes before it."""
+_DTYPES = {"fp16": torch.float16, "int8": torch.int8}
+_FAILURES = (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, AssertionError)
+"""How PyTorch says that something is not there or not possible."""
 
 
 @dataclass(frozen=True)
 class Features:
     """What this PyTorch can do here; `reason` says why there are no times."""
 
-    has_cuda: bool
-    has_sparse: bool
-    device: str | None
     torch: str
     cuda: str | None
+    cusparselt: int | None
+    device: str | None
+    backends: tuple[str, ...]
     reason: str
 
 
 @dataclass(frozen=True)
 class PeerTime:
-    """One product: median µs, and the largest error relative to the masked dense result; `reason` where missing."""
+    """One product by one backend: median µs, and the largest error relative to the masked dense result.
 
+    `algorithm` is cuSPARSELt's, the best one it found for the shape. `reason` says why something is missing.
+    """
+
+    backend: str
     dense_us: float | None
     sparse_us: float | None
     error: float | None
-    reason: str
+    algorithm: int | None = None
+    reason: str = ""
 
 
 def features() -> Features:
-    """Detected, not assumed: CUDA, and the conversion to semi-structured sparse tensors."""
-    has_cuda = torch.cuda.is_available()
-    has_sparse = hasattr(torch.sparse, "to_sparse_semi_structured")
+    """Detected, not assumed: CUDA, and the backends of semi-structured sparse tensors."""
+    found = tuple(name for name, cls in _CLASSES.items() if hasattr(torch.sparse, cls))
     device, reason = None, ""
-    if not has_cuda:
+    if not torch.cuda.is_available():
         reason = "PyTorch sees no GPU"
     else:
         device = torch.cuda.get_device_name()
         if torch.cuda.get_device_capability() < (8, 0):
             reason = f"{device} is older than compute capability 8.0"
-        elif not has_sparse:
-            reason = f"torch {torch.__version__} has no to_sparse_semi_structured"
-    return Features(has_cuda, has_sparse, device, torch.__version__, torch.version.cuda, reason)
+        elif not found:
+            reason = f"torch {torch.__version__} has no semi-structured sparse tensors"
+    library = getattr(torch.backends, "cusparselt", None)
+    version = library.version() if library is not None and library.is_available() else None
+    return Features(torch.__version__, torch.version.cuda, version, device, found, reason)
 
 
-def shape_obstacle(rows: int, columns: int, dtype: str) -> str:
-    """Why PyTorch cannot hold `(rows, columns)` as 2:4; empty when it can."""
-    for size, unit, what in ((rows, _ROW_UNIT[dtype], "rows"), (columns, _COLUMN_UNIT[dtype], "columns")):
-        if size % unit:
-            return f"{size} {what} are not a multiple of {unit}"
-    return ""
+@cache
+def units(backend: str, dtype: str) -> tuple[int, int]:
+    """Rows and columns must be multiples of these."""
+    table = getattr(getattr(torch.sparse, _CLASSES[backend], None), "_DTYPE_SHAPE_CONSTRAINTS", {})
+    found = table.get(_DTYPES[dtype])
+    return (found.sparse_min_rows, found.sparse_min_cols) if found else _UNITS[backend][dtype]
+
+
+def shape_obstacle(rows: int, columns: int, dtype: str, backend: str = "") -> str:
+    """Why PyTorch cannot hold `(rows, columns)` as 2:4; empty when `backend`, by default any of them, can."""
+    found = ""
+    for name in (backend,) if backend else _CLASSES:
+        row_unit, column_unit = units(name, dtype)
+        wrong = [
+            f"{size} {what} are not a multiple of {unit}"
+            for size, unit, what in ((rows, row_unit, "rows"), (columns, column_unit, "columns"))
+            if size % unit
+        ]
+        if not wrong:
+            return ""
+        found = found or wrong[0]
+    return found
 
 
 def masked(rows: int, columns: int, dtype: str, seed: int = 0) -> Tensor:
@@ -84,19 +127,40 @@ def random_matrix(rows: int, columns: int, dtype: str, generator: torch.Generato
 
 
 def time_us(work: Callable[[], object], warmup: int = WARMUP, repeat: int = REPEAT) -> float:
-    """Median µs between CUDA events around one call."""
+    """Median µs of a call, by CUDA events around CALLS of them, as a CUDA graph where PyTorch can record one."""
     for _ in range(warmup):
         work()
+    torch.cuda.synchronize()
+    several = _recorded(work) or partial(_calls, work)
+    several()
     torch.cuda.synchronize()
     times = []
     for _ in range(repeat):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record()
-        work()
+        several()
         end.record()
         end.synchronize()
-        times.append(1000.0 * begin.elapsed_time(end))
+        times.append(1000.0 * begin.elapsed_time(end) / CALLS)
     return float(statistics.median(times))
+
+
+def _calls(work: Callable[[], object]) -> None:
+    for _ in range(CALLS):
+        work()
+
+
+def _recorded(work: Callable[[], object]) -> Callable[[], None] | None:
+    """CALLS calls as one graph; None where they cannot be recorded."""
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            _calls(work)
+    except _FAILURES:
+        torch.cuda.synchronize()
+        return None
+    replay: Callable[[], None] = graph.replay
+    return replay
 
 
 @contextmanager
@@ -109,28 +173,84 @@ def _prototype_warnings_ignored() -> Iterator[None]:
 
 def time_product(
     rows: int, columns: int, pixels: int, dtype: str, *, warmup: int = WARMUP, repeat: int = REPEAT
-) -> PeerTime:
-    """Dense against 2:4 in PyTorch. What it cannot run is said in `reason`, with PyTorch's own words."""
+) -> tuple[PeerTime, ...]:
+    """Dense against 2:4 in PyTorch, one entry per backend. What it cannot run is said in its own words."""
     found = features()
-    why = found.reason or shape_obstacle(rows, columns, dtype)
-    if why:
-        return PeerTime(None, None, None, why)
-    width = -(-pixels // 32) * 32  # both backends want a padded right side; said in the results
-    weights = masked(rows, columns, dtype)
-    dense = random_matrix(width, columns, dtype, torch.Generator("cuda").manual_seed(1)).t()
-    expected = weights.double() @ dense.double()
-    multiply = torch._int_mm if dtype == "int8" else torch.mm
-    dense_us = sparse_us = error = None
+    if found.reason:
+        return (PeerTime("", None, None, None, reason=found.reason),)
+    width = -(-pixels // WIDTH_UNIT) * WIDTH_UNIT
+    dense_us: float | None = None
+    results = []
+    for backend in found.backends:
+        why = shape_obstacle(rows, columns, dtype, backend)
+        if why:
+            results.append(PeerTime(backend, None, None, None, reason=why))
+            continue
+        try:
+            weights = masked(rows, columns, dtype)
+            right = random_matrix(width, columns, dtype, torch.Generator("cuda").manual_seed(1)).t()
+            if dense_us is None:
+                multiply = torch._int_mm if dtype == "int8" else torch.mm
+                dense_us = time_us(partial(multiply, weights, right), warmup, repeat)
+            with _prototype_warnings_ignored():
+                work, algorithm = _sparse_product(backend, weights, right)
+                error = _error(work(), weights, right)
+                sparse_us = time_us(work, warmup, repeat)
+            note = "PyTorch gives int8 sums here: not comparable" if error is None else ""
+            results.append(PeerTime(backend, dense_us, sparse_us, error, algorithm, note))
+        except _FAILURES as failure:
+            lines = str(failure).splitlines() or [type(failure).__name__]
+            results.append(PeerTime(backend, dense_us, None, None, reason=f"PyTorch: {lines[0]}"))
+    return tuple(results)
+
+
+def _sparse_product(backend: str, weights: Tensor, right: Tensor) -> tuple[Callable[[], Tensor], int | None]:
+    """`weights` packed, times `right`; with cuSPARSELt by the algorithm that its own search finds the fastest."""
+    packed: Any = getattr(torch.sparse, _CLASSES[backend]).from_dense(weights)
+    if backend != "cusparselt" or not hasattr(torch, "_cslt_sparse_mm"):
+        return partial(torch.mm, packed, right), None
+    options: dict[str, Any] = {"out_dtype": torch.int32} if weights.dtype is torch.int8 else {}
+    algorithm = None
     try:
-        dense_us = time_us(partial(multiply, weights, dense), warmup, repeat)
-        with _prototype_warnings_ignored():
-            packed = torch.sparse.to_sparse_semi_structured(weights)
-            product = torch.mm(packed, dense)
-            sparse_us = time_us(partial(torch.mm, packed, dense), warmup, repeat)
-        scale = float(expected.abs().max())
-        if product.dtype is torch.int8:
-            return PeerTime(dense_us, sparse_us, None, "PyTorch gives int8 sums here: not comparable")
-        error = float((product.double() - expected).abs().max()) / max(scale, 1e-30)
-    except (RuntimeError, NotImplementedError, TypeError) as failure:
-        return PeerTime(dense_us, sparse_us, error, f"PyTorch: {str(failure).splitlines()[0]}")
-    return PeerTime(dense_us, sparse_us, error, "")
+        algorithm = int(torch._cslt_sparse_mm_search(packed.packed, right, **options))
+        options["alg_id"] = algorithm
+    except _FAILURES:
+        pass  # a PyTorch without the search: its default algorithm
+    return partial(torch._cslt_sparse_mm, packed.packed, right, **options), algorithm
+
+
+def _error(product: Tensor, weights: Tensor, right: Tensor) -> float | None:
+    """Of the first CHECKED_ROWS rows, relative to their largest value; None where sums were cut to int8."""
+    if product.dtype is torch.int8:
+        return None
+    expected = weights[:CHECKED_ROWS].double() @ right.double()
+    scale = max(float(expected.abs().max()), 1e-30)
+    return float((product[:CHECKED_ROWS].double() - expected).abs().max()) / scale
+
+
+def layer_times(layer: Layer, dtypes: Sequence[str], batches: Sequence[int]) -> tuple[LayerTime, ...]:
+    """PyTorch's times of one layer as a plain product."""
+    times = []
+    for dtype in dtypes:
+        for batch in batches:
+            for t in time_product(layer.rows, layer.columns, layer.pixels * batch, dtype):
+                engine = f"torch {t.backend}".strip()
+                times.append(LayerTime(engine, dtype, batch, t.dense_us, t.sparse_us, t.error, t.reason))
+    return tuple(times)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Features first, then one line for every size and backend, each written as soon as it is known."""
+    parser = argparse.ArgumentParser(prog="python -m tinycompress.gpu.peer", description="Squares by PyTorch.")
+    parser.add_argument("dtype", choices=sorted(_DTYPES))
+    parser.add_argument("sizes", nargs="+", type=int)
+    given = parser.parse_args(arguments)
+    print(json.dumps({"features": asdict(features())}), flush=True)
+    for size in given.sizes:
+        for found in time_product(size, size, size, given.dtype):
+            print(json.dumps({"dtype": given.dtype, "size": size, **asdict(found)}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

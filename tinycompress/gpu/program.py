@@ -1,29 +1,29 @@
-"""Compiling a generated CUDA program, with nvcc for a GPU or with a C++ compiler for the host, and running it."""
+"""Compiling a generated CUDA program with nvcc, and running it."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinycompress.build.toolchain import run_compiler
 from tinycompress.errors import DeviceError, MismatchError, ToolchainError
 from tinycompress.gpu.generate import GpuSource
 from tinycompress.ir.tensor import Array
 
 ARCHITECTURES = ("80", "90")
 """Compute capabilities whose machine code is embedded; the last one's PTX serves later GPUs."""
-NVCC_FLAGS = ("-std=c++17", "-O3", "-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror")
-HOST_FLAGS = ("-x", "c++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wpedantic", "-Werror")
-SANITIZER_FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
-COMPILE_TIMEOUT_S = 600
-RUN_TIMEOUT_S = 600
+NVCC_FLAGS = ("-std=c++17", "-O3")
+RUN_TIMEOUT_S = 300.0
+ASK_TIMEOUT_S = 60
 _EXIT_DEVICE, _EXIT_MISMATCH = 6, 7
 
 
@@ -37,69 +37,64 @@ class Run:
 
     @property
     def network_us(self) -> float | None:
-        value = self.facts["network_us"]
-        return None if value is None else float(value)
+        value: float | None = self.facts["network_us"]
+        return value
 
     @property
-    def layer_us(self) -> dict[str, float]:
-        """Median µs per operator; empty on a host."""
-        return {line["name"]: float(line["us"]) for line in self.facts["layers"] or ()}
+    def layer_us(self) -> dict[str, float | None]:
+        """Median µs per operator; None on a host."""
+        return {line["name"]: line["us"] for line in self.facts["layers"]}
 
 
 def find_nvcc() -> Path | None:
-    """The CUDA compiler on the path, or where the toolkit installs it."""
-    found = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
-    return None if found is None else Path(found)
+    """The CUDA compiler: on the path, below $CUDA_HOME or $CUDA_PATH, where the toolkit installs it, or from pip."""
+    homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
+    folders = [Path(home) for home in homes if home]
+    folders += [Path("/usr/local/cuda"), *sorted(Path("/usr/local").glob("cuda-*"), reverse=True)]
+    folders += [p for entry in sys.path for p in sorted(Path(entry or ".").glob("nvidia/cu*"), reverse=True)]
+    found = filter(None, (shutil.which("nvcc", path=path) for path in (None, *(str(f / "bin") for f in folders))))
+    first = next(found, None)
+    return None if first is None else Path(first)
 
 
 def nvcc_version() -> str | None:
     """Such as ``13.0.88``; None without nvcc."""
     nvcc = find_nvcc()
-    if nvcc is None:
-        return None
-    done = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False, timeout=60)
-    tail = done.stdout.rpartition(" V")[2].split()
-    return tail[0] if tail else None
+    words = _output([str(nvcc), "--version"]).rpartition(" V")[2].split() if nvcc else []
+    return words[0] if words else None
 
 
-def compile_cuda(source: Path, target: Path) -> Path:
+def _output(command: list[str]) -> str:
+    """What a short command prints; empty when it fails, hangs or is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ASK_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def compile_cuda(source: Path, target: Path, flags: Sequence[str] = ()) -> Path:
     """Builds `source` for all ARCHITECTURES. ToolchainError TC-T201 without nvcc, TC-T202 when it does not compile."""
     nvcc = find_nvcc()
     if nvcc is None:
-        raise ToolchainError(
-            "TC-T201", "nvcc is not on the path", fix="install the CUDA toolkit 12.0 or later, or build for the host"
-        )
+        raise ToolchainError("TC-T201", "nvcc is not here", fix="install the CUDA toolkit, 12.0 or later")
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
     codes.append(f"-gencode=arch=compute_{ARCHITECTURES[-1]},code=compute_{ARCHITECTURES[-1]}")
-    return _compile([str(nvcc), *NVCC_FLAGS, *codes], source, target)
-
-
-def compile_host(source: Path, target: Path, *, sanitize: bool = False) -> Path:
-    """Builds `source` for this machine, where the tensor cores are emulated; with the system's c++, else zig's.
-
-    Sanitizers need the system's compiler. ToolchainError TC-T202 when it does not compile.
-    """
-    system = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
-    command = [system] if system else [sys.executable, "-m", "ziglang", "c++", "-fno-sanitize=all"]
-    return _compile([*command, *HOST_FLAGS, *(SANITIZER_FLAGS if sanitize and system else ())], source, target)
-
-
-def _compile(command: list[str], source: Path, target: Path) -> Path:
-    folder = source.parent.resolve()
-    line = [*command, f"-I{folder}", source.name, "-o", str(target.resolve())]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False, timeout=COMPILE_TIMEOUT_S)
-    if done.returncode:
-        raise ToolchainError("TC-T202", f"{source.name} does not compile:\n{done.stderr.strip()}", where=command[0])
+    command = [str(nvcc), *NVCC_FLAGS, *codes, *flags, f"-I{source.parent.resolve()}", source.name]
+    command += ["-o", str(target.resolve())]
+    run_compiler(command, source.parent, code="TC-T202", what=f"{source.name} does not compile")
     return target
 
 
 def has_gpu() -> bool:
-    """Whether the driver lists a GPU; without nvidia-smi, whether it made a device node."""
-    smi = shutil.which("nvidia-smi")
-    if smi is None:
-        return any(Path("/dev").glob("nvidia[0-9]*"))
-    done = subprocess.run([smi, "-L"], capture_output=True, text=True, check=False, timeout=60)
-    return done.returncode == 0 and "GPU" in done.stdout
+    """Whether the driver lists a GPU, or made a device node."""
+    return "GPU" in _output(["nvidia-smi", "-L"]) or any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def driver_version() -> str | None:
+    """Such as ``580.159.04``, as nvidia-smi says."""
+    lines = _output(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]).split()
+    return lines[0] if lines else None
 
 
 def run_program(
@@ -112,6 +107,7 @@ def run_program(
     keep_tensors: bool = False,
     warmup: int = 50,
     repeat: int = 200,
+    timeout_s: float = RUN_TIMEOUT_S,
 ) -> Run:
     """Runs int8 samples `(n, *shape)` per input through a compiled program; `work` holds its files.
 
@@ -125,7 +121,7 @@ def run_program(
     (work / "in.bin").write_bytes(b"".join(np.ascontiguousarray(inputs[n]).tobytes() for n in graph.input_names))
     command = [str(binary.resolve()), "--input", "in.bin", "--output", "out.bin", "--batch", str(batch)]
     command += ["--warmup", str(warmup), "--repeat", str(repeat), *(["--tensors", "tensors"] if keep_tensors else [])]
-    facts = run_checked(command, work)
+    facts = run_checked(command, work, timeout_s)
     count = len(inputs[graph.input_names[0]])
     flat = np.fromfile(work / "out.bin", dtype=np.int8)
     sizes = [count * int(np.prod(graph.tensors[n].shape, dtype=np.int64)) for n in graph.outputs]
@@ -139,9 +135,13 @@ def run_program(
     return Run(facts, outputs, tensors)
 
 
-def run_checked(command: list[str], work: Path) -> dict[str, Any]:
+def run_checked(command: list[str], work: Path, timeout_s: float = RUN_TIMEOUT_S) -> dict[str, Any]:
     """The JSON object that a program prints; its exit code as a coded error (see `run_program`)."""
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False, timeout=RUN_TIMEOUT_S)
+    try:
+        done = subprocess.run(command, cwd=work, capture_output=True, encoding="utf-8", check=False, timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        name = Path(command[0]).name
+        raise DeviceError("TC-D401", f"it did not end within {timeout_s:.0f} s", where=name) from error
     message = done.stderr.strip() or f"exit code {done.returncode}"
     if done.returncode == _EXIT_MISMATCH:
         raise MismatchError("TC-V401", message, where=Path(command[0]).name)

@@ -10,18 +10,30 @@ class Versions:
     """What the numbers depend on; None where there is none here."""
 
     tinycompress: str
-    torch: str
+    torch: str | None
     torch_cuda: str | None
     nvcc: str | None
     device: str | None
     compute: str | None
-    driver: int | None
+    driver: str | None
+    driver_api: int | None
     """As the CUDA runtime counts: 13000 is 13.0."""
+
+    def line(self) -> str:
+        """For people."""
+        compute = f" (compute {self.compute})" if self.compute else ""
+        api = f" (CUDA {self.driver_api // 1000}.{self.driver_api % 1000 // 10})" if self.driver_api else ""
+        driver = f"driver {self.driver or 'unknown'}{api}" if self.driver or api else "no driver"
+        return (
+            f"{self.device or 'no GPU'}{compute}, {driver}, "
+            f"torch {self.torch or 'none'} (CUDA {self.torch_cuda or 'none'}), nvcc {self.nvcc or 'none'}, "
+            f"tinycompress {self.tinycompress}"
+        )
 
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Median µs of one layer, dense and 2:4. `engine` is tinycompress (generated CUDA) or torch.
+    """Median µs of one layer, dense and 2:4. `engine` is tinycompress (generated CUDA) or torch and its backend.
 
     `error` is the largest difference from the masked dense result: in bytes' units for int8 (0 is exact), relative to
     the largest value for fp16. `reason` says why a cell is empty.
@@ -169,13 +181,9 @@ def verdict_lines(comparison: Comparison) -> list[str]:
     if comparison.gains:
         before, after = sum(g.before for g in comparison.gains), sum(g.after for g in comparison.gains)
         lines.append(f"channel permutation: kept magnitude {before:.4g} -> {after:.4g} (+{after / before - 1:.2%})")
-    v = comparison.versions
-    driver = "no driver" if v.driver is None else f"driver API {v.driver // 1000}.{v.driver % 1000 // 10}"
-    compute = f" (compute {v.compute})" if v.compute else ""
-    lines.append(
-        f"{v.device or 'no GPU'}{compute}, {driver}, torch {v.torch} (CUDA {v.torch_cuda or 'none'}), "
-        f"nvcc {v.nvcc or 'none'}, tinycompress {v.tinycompress}"
-    )
+    if any(t.dense_us and t.engine.startswith("torch") for line in comparison.layers for t in line.times):
+        lines.append("torch multiplies patches that are made beforehand; its right side is padded to 32 columns")
+    lines.append(comparison.versions.line())
     if comparison.refusal:
         lines.append(comparison.refusal)
     return lines

@@ -1,226 +1,216 @@
-"""Everything that needs a GPU, in one command of under ten minutes: python -m tinycompress.gpu.sweep [GRAPH…] [--json].
+"""Everything that needs a GPU, in one command of under ten minutes: python -m tinycompress.gpu.sweep [GRAPH…].
 
-1. Networks (three widths made here, and stored integer graphs named on the command line): the generated dense and 2:4
+1. Squares with PyTorch, fp16 and int8: where 2:4 starts to pay, and by how much.
+2. The same squares with our kernels, int8, dense and 2:4, each checked against the host.
+3. Networks (three widths made here, and stored integer graphs named on the command line): the generated dense and 2:4
    programs are byte-equal to the reference, then timed at batch 1 and 256.
-2. Square int8 products with our kernels, dense and 2:4, each checked against the host.
-3. The same squares with PyTorch, fp16 and int8: where 2:4 starts to pay, and by how much.
 
-Needs torch, numpy, jinja2, nvcc and this package. Ends with 6 (TC-D402) where there is no GPU.
+Every step runs by itself, PyTorch and the CUDA programs in processes of their own: one that fails says why and the
+others go on. The document is written after each. Needs torch, numpy, jinja2, nvcc and this package; without nvcc
+PyTorch's part remains. Ends with 6 (TC-D402) where there is no GPU, with the first failed step's code where one failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tinycompress.errors import ModelError, TinycompressError
+from tinycompress.errors import DeviceError, ModelError, TinycompressError
 from tinycompress.gpu.generate import sparse_candidates, write_sweep
-from tinycompress.gpu.masks import apply_masks, magnitude_masks
-from tinycompress.gpu.peer import features, time_product
+from tinycompress.gpu.networks import convolutional
 from tinycompress.gpu.program import compile_cuda, run_checked
-from tinycompress.gpu.report import microseconds
-from tinycompress.gpu.timing import require_timing, time_programs, versions
-from tinycompress.ir import ops as o
-from tinycompress.ir.graph import Graph, GraphInput, QuantGraph
-from tinycompress.ir.shapes import infer
+from tinycompress.gpu.report import Versions
+from tinycompress.gpu.sweep_report import sweep_lines
+from tinycompress.gpu.timing import ProgramTimes, require_gpu, time_programs, versions
+from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.store import load
-from tinycompress.ir.tensor import Array, DType, QParams, Tensor
-from tinycompress.ir.verify import to_quant_graph
 
 SIZES = (256, 512, 1024, 2048, 4096, 8192)
 BATCHES = (1, 256)
 WIDTHS = (32, 128, 256)
-IMAGE, CLASSES, DEPTH = 14, 10, 4
-TARGET_SPEEDUP, TARGET_SIZE = 1.5, 4096
-"""What PyTorch's path is expected to reach at and above that size."""
+DTYPES = ("fp16", "int8")
 TIME_LIMIT_S = 540.0
-"""No new product starts after this; what was left out is said."""
-PEER_WARMUP, PEER_REPEAT = 10, 50
+"""No step starts after this, and none goes on much longer; what was left out is said."""
+PEER_LIMIT_S, SQUARES_LIMIT_S = 120.0, 120.0
+"""Of one dtype of PyTorch's, and of all of our squares."""
+MIN_RUN_S = 20.0
+"""What a program that was started late may still take."""
+_EXIT_FAILED = 1
 
 
-def convolutional(width: int, seed: int = 0) -> QuantGraph:
-    """DEPTH 3x3 convolutions of `width` channels on a square image, mean and classifier; random 2:4 int8 weights."""
-    rng = np.random.default_rng(seed)
-    scale = 0.05
-    tensors = {"x": Tensor("x", (IMAGE, IMAGE, 16), DType.INT8, QParams.per_tensor(scale, -3))}
-    ops: list[o.Op] = []
+class Sweep:
+    """The document and the clock. `document` is complete, and on disk, after every step."""
 
-    def constant(name: str, data: Array, qparams: QParams | None = None) -> str:
-        tensors[name] = Tensor(name, data.shape, DType(str(data.dtype)), qparams, data)
-        return name
+    def __init__(self, output: Path, limit_s: float = TIME_LIMIT_S) -> None:
+        self.output = output
+        self.limit_s = limit_s
+        self.started = time.monotonic()
+        self.exit_code = 0
+        self.document: dict[str, Any] = {
+            "schema": 2, "versions": asdict(versions(None, None)), "steps": [], "squares": [], "networks": [],
+            "peer": [], "peer_features": None, "seconds": 0.0,
+        }  # fmt: skip
 
-    def append(op: o.Op, out_scale: float, zero_point: int) -> str:
-        (shape,) = infer(op, tensors)
-        tensors[op.output] = Tensor(op.output, shape, DType.INT8, QParams.per_tensor(out_scale, zero_point))
-        ops.append(op)
-        return op.output
+    @property
+    def left_s(self) -> float:
+        return self.limit_s - (time.monotonic() - self.started)
 
-    def weighted(name: str, shape: tuple[int, ...]) -> tuple[str, str]:
-        # Sums of k products of standard deviation 73 * 73 fill the output's range at the same scale.
-        w_scale = 1.2 / (73.0 * float(np.sqrt(np.prod(shape[1:]) / 2)))
-        weights = rng.integers(-127, 128, shape, dtype=np.int8)
-        bias = rng.integers(-2000, 2000, shape[0], dtype=np.int32)
-        qparams = QParams((w_scale,) * shape[0], (0,) * shape[0], 0)
-        return constant(f"{name}_w", weights, qparams), constant(f"{name}_b", bias)
+    def step(self, name: str, work: Callable[[], None]) -> None:
+        """Runs `work`; whatever goes wrong in it is recorded, not raised."""
+        begun = time.monotonic()
+        outcome = "done"
+        print(name, file=sys.stderr, flush=True)
+        if self.left_s <= 0:
+            outcome = "left out: the time limit was reached"
+        else:
+            try:
+                work()
+            except Exception as error:  # the boundary that keeps the other steps' results
+                outcome = f"failed: {error if isinstance(error, TinycompressError) else repr(error)}"
+                code = error.exit_code if isinstance(error, TinycompressError) else _EXIT_FAILED
+                self.exit_code = self.exit_code or code
+                print(f"  {outcome}", file=sys.stderr, flush=True)
+        seconds = round(time.monotonic() - begun, 1)
+        self.document["steps"].append({"name": name, "seconds": seconds, "outcome": outcome})
+        self.document["seconds"] = round(time.monotonic() - self.started, 1)
+        store_json(self.output, self.document)
 
-    at, channels = "x", 16
-    for i in range(DEPTH):
-        name = f"conv{i}"
-        w, b = weighted(name, (width, 3, 3, channels))
-        conv = o.Conv2D(
-            name=name, inputs=(at,), outputs=(f"{name}_y",), weights=w, bias=b, padding=(1, 1, 1, 1), activation=o.RELU
-        )
-        at, channels = append(conv, scale, -128), width
-    at = append(o.Mean(name="mean", inputs=(at,), outputs=("mean_y",), axes=(0, 1)), scale, -128)
-    w, b = weighted("fc", (CLASSES, channels))
-    at = append(o.FullyConnected(name="fc", inputs=(at,), outputs=("y",), weights=w, bias=b), scale, 0)
-    graph = to_quant_graph(Graph(f"conv{width}", (GraphInput("x"),), (at,), tensors, tuple(ops)))
-    pruned = apply_masks(graph, magnitude_masks(graph))
-    assert isinstance(pruned, QuantGraph)
-    return pruned
+    def note(self, **facts: Any) -> None:
+        """Versions as they become known."""
+        known = Versions(**self.document["versions"])
+        self.document["versions"] = asdict(replace(known, **{k: v for k, v in facts.items() if v is not None}))
 
-
-def network_times(graph: QuantGraph, batches: Sequence[int], work: Path) -> list[dict[str, Any]]:
-    """Both programs of one network, checked and timed at each batch size."""
-    sparse = sparse_candidates(graph)
-    lines = []
-    for found in time_programs(graph, sparse, batches, work / graph.name):
-        layers = [
-            {"name": name, "dense_us": us, "sparse_us": found.sparse.layer_us[name], "is_sparse": name in sparse}
-            for name, us in found.dense.layer_us.items()
-        ]
-        dense, both = found.dense.network_us, found.sparse.network_us
-        lines.append({"name": graph.name, "batch": found.batch, "dense_us": dense, "sparse_us": both, "layers": layers})
-    return lines
+    def add(self, part: str, line: dict[str, Any]) -> None:
+        self.document[part].append(line)
+        store_json(self.output, self.document)
 
 
-def peer_squares(sizes: Sequence[int], deadline: float) -> list[dict[str, Any]]:
-    """PyTorch's squares; those that the time limit leaves out say so."""
-    lines = []
-    for dtype in ("fp16", "int8"):
-        for size in sizes:
-            if time.monotonic() > deadline:
-                lines.append({"dtype": dtype, "size": size, "reason": "left out: the time limit was reached"})
-                continue
-            found = time_product(size, size, size, dtype, warmup=PEER_WARMUP, repeat=PEER_REPEAT)
-            lines.append({"dtype": dtype, "size": size, **asdict(found)})
-    return lines
+def store_json(path: Path, document: dict[str, Any]) -> None:
+    """Replaces `path` as a whole; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    os.replace(scratch, path)
 
 
-def sweep(graphs: Sequence[QuantGraph], sizes: Sequence[int] = SIZES) -> dict[str, Any]:
-    """Runs all three parts. DeviceError TC-D402 without a GPU or nvcc."""
-    require_timing()
-    started = time.monotonic()
+def run_sweep(sweep: Sweep, graphs: Sequence[QuantGraph], sizes: Sequence[int], batches: Sequence[int]) -> None:
+    """All steps, in the order in which their results matter most. DeviceError TC-D402 without a GPU."""
+    require_gpu()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        _say("square products, generated kernels")
-        binary = compile_cuda(write_sweep(work / "squares"), work / "squares" / "sweep")
-        squares = run_checked([str(binary), *map(str, sizes)], work / "squares")
-        networks = []
+        for dtype in DTYPES:
+            sweep.step(f"squares, PyTorch {dtype}", partial(_peer, sweep, dtype, sizes, work))
+        sweep.step("squares, generated kernels", partial(_squares, sweep, sizes, work))
         for graph in graphs:
-            _say(f"network {graph.name}: equal to the reference, then timed")
-            networks += network_times(graph, BATCHES, work)
-    _say("square products, PyTorch")
-    peer = peer_squares(sizes, started + TIME_LIMIT_S)
-    facts = asdict(versions()) | {k: squares[k] for k in ("device", "compute", "driver")}
+            sweep.step(f"network {graph.name}", partial(_network, sweep, graph, batches, work))
+
+
+def _peer(sweep: Sweep, dtype: str, sizes: Sequence[int], work: Path) -> None:
+    """What `tinycompress.gpu.peer` prints until it ends, fails or its time is over."""
+    log, errors = work / f"peer-{dtype}.jsonl", work / f"peer-{dtype}.err"
+    command = [sys.executable, "-m", "tinycompress.gpu.peer", dtype, *map(str, sizes)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    limit_s = min(PEER_LIMIT_S, sweep.left_s)
+    why = ""
+    with log.open("w") as out, errors.open("w") as err:
+        try:
+            done = subprocess.run(command, env=environment, stdout=out, stderr=err, check=False, timeout=limit_s)
+            if done.returncode:
+                why = f"exit code {done.returncode}"
+        except subprocess.TimeoutExpired:
+            why = f"it did not end within {limit_s:.0f} s"
+    for line in _whole_lines(log):
+        if "features" in line:
+            found = line["features"]
+            sweep.document["peer_features"] = found
+            sweep.note(torch=found["torch"], torch_cuda=found["cuda"], device=found["device"])
+        else:
+            sweep.add("peer", line)
+    if why:
+        words = errors.read_text(errors="replace").strip().splitlines()
+        raise DeviceError("TC-D401", "; ".join([why, *words[-1:]]), where="tinycompress.gpu.peer")
+
+
+def _whole_lines(log: Path) -> Iterator[dict[str, Any]]:
+    """The objects in a file of which the last line may be cut off."""
+    for line in log.read_text(errors="replace").splitlines(keepends=True):
+        if line.endswith("\n"):
+            yield json.loads(line)
+
+
+def _squares(sweep: Sweep, sizes: Sequence[int], work: Path) -> None:
+    folder = work / "squares"
+    binary = compile_cuda(write_sweep(folder), folder / "sweep")
+    until = sweep.left_s - SQUARES_LIMIT_S
+    for size in sizes:
+        if sweep.left_s < max(until, 0.0):
+            raise DeviceError("TC-D401", f"from {size} on left out: the time limit was reached", where=binary.name)
+        facts = run_checked([str(binary), str(size)], folder, timeout_s=SQUARES_LIMIT_S)
+        sweep.note(device=facts["device"], compute=facts["compute"], driver_api=facts["driver"])
+        for line in facts["products"]:
+            sweep.add("squares", line)
+
+
+def _network(sweep: Sweep, graph: QuantGraph, batches: Sequence[int], work: Path) -> None:
+    sparse = sparse_candidates(graph)
+    for found in time_programs(graph, sparse, batches, work / graph.name, max(sweep.left_s, MIN_RUN_S)):
+        facts = found.sparse.facts
+        sweep.note(device=facts["device"], compute=facts["compute"], driver_api=facts["driver"])
+        sweep.add("networks", _network_line(graph, sparse, found))
+
+
+def _network_line(graph: QuantGraph, sparse: Sequence[str], found: ProgramTimes) -> dict[str, Any]:
+    dense, both = found.dense.layer_us, found.sparse.layer_us
+    layers = [
+        {"name": name, "dense_us": us, "sparse_us": both[name], "is_sparse": name in sparse}
+        for name, us in dense.items()
+    ]
     return {
-        "schema": 1, "versions": facts, "squares": squares["products"], "networks": networks, "peer": peer,
-        "peer_features": asdict(features()), "seconds": round(time.monotonic() - started, 1),
+        "name": graph.name, "batch": found.batch, "dense_us": found.dense.network_us,
+        "sparse_us": found.sparse.network_us, "layers": layers,
     }  # fmt: skip
 
 
-def sweep_lines(document: dict[str, Any]) -> list[str]:
-    """The document as lines for people."""
-    v = document["versions"]
-    lines = [
-        f"{v['device']} (compute {v['compute']}), driver API {v['driver']}, torch {v['torch']} "
-        f"(CUDA {v['torch_cuda']}), nvcc {v['nvcc']}, tinycompress {v['tinycompress']}; {document['seconds']} s in all",
-        "",
-        f"{'engine':<14}{'dtype':<6}{'M = N = K':>10}{'dense us':>12}{'2:4 us':>12}{'speed-up':>10}  error",
-    ]
-    rows = [{"engine": "tinycompress", "dtype": "int8", "error": 0.0, **line} for line in document["squares"]]
-    rows += [{"engine": "torch", **line} for line in document["peer"]]
-    for row in rows:
-        error = row.get("error")
-        note = row.get("reason") or ("" if error is None else f"{error:.1g}")
-        lines.append(f"{row['engine']:<14}{row['dtype']:<6}{row['size']:>10}{_pair(row)}  {note}".rstrip())
-    lines += [
-        "",
-        *break_even(rows),
-        "",
-        f"{'network':<14}{'batch':>6}{'':>10}{'dense us':>12}{'2:4 us':>12}{'speed-up':>10}",
-    ]
-    for line in document["networks"]:
-        lines.append(f"{line['name']:<14}{line['batch']:>6}{'':>10}{_pair(line)}")
-        for layer in line["layers"]:
-            mark = "2:4" if layer["is_sparse"] else "dense"
-            lines.append(f"  {layer['name']:<22}{mark:<6}{_pair(layer)}")
-    return lines
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
 
 
-def break_even(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """For each engine and dtype: the smallest size from which 2:4 is always faster, and whether the target is met."""
-    lines = []
-    for engine, dtype in dict.fromkeys((r["engine"], r["dtype"]) for r in rows):
-        timed = sorted(
-            (r["size"], r["dense_us"] / r["sparse_us"])
-            for r in rows
-            if (r["engine"], r["dtype"]) == (engine, dtype) and r.get("dense_us") and r.get("sparse_us")
-        )
-        if not timed:
-            continue
-        slower = [size for size, speedup in timed if speedup <= 1]
-        faster = [size for size, _ in timed if not slower or size > max(slower)]
-        start = f"2:4 is faster from {faster[0]} on" if faster else "2:4 is never faster here"
-        large = [speedup for size, speedup in timed if size >= TARGET_SIZE]
-        reach = ""
-        if engine == "torch" and large:
-            met = "met" if min(large) >= TARGET_SPEEDUP else "NOT met"
-            reach = f"; {TARGET_SPEEDUP}x at {TARGET_SIZE} and above: {met} (least {min(large):.2f}x)"
-        lines.append(f"{engine} {dtype}: {start}{reach}")
-    return lines
-
-
-def _pair(row: dict[str, Any]) -> str:
-    dense, both = row.get("dense_us"), row.get("sparse_us")
-    speedup = f"{dense / both:.2f}x" if dense and both else ""
-    return f"{microseconds(dense):>12}{microseconds(both):>12}{speedup:>10}"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _stored(path: Path) -> QuantGraph:
+    graph = load(path)
+    if not isinstance(graph, QuantGraph):
+        raise ModelError("TC-M590", "not an integer graph", where=str(path), fix="quantize it first")
+    return graph
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tinycompress.gpu.sweep", description=(__doc__ or "").splitlines()[0]
-    )
+    about = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m tinycompress.gpu.sweep", description=about)
     parser.add_argument("graphs", nargs="*", type=Path, help="stored integer graphs to run besides the built-in ones")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--output", type=Path, default=Path("gpu24-sweep.json"), help="written after every step")
+    parser.add_argument("--sizes", type=_numbers, default=SIZES, help="of the squares, multiples of 128")
+    parser.add_argument("--widths", type=_numbers, default=WIDTHS, help="channels of the built-in networks")
+    parser.add_argument("--batches", type=_numbers, default=BATCHES, help="samples at once")
     given = parser.parse_args(arguments)
     try:
-        graphs = [convolutional(width) for width in WIDTHS]
-        for path in given.graphs:
-            graph = load(path)
-            if not isinstance(graph, QuantGraph):
-                raise ModelError("TC-M590", "not an integer graph", where=str(path), fix="quantize it first")
-            graphs.append(graph)
-        document = sweep(graphs)
+        graphs = [*(convolutional(width) for width in given.widths), *map(_stored, given.graphs)]
+        sweep = Sweep(given.output)
+        run_sweep(sweep, graphs, given.sizes, given.batches)
     except TinycompressError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    print(json.dumps(document, indent=1) if given.json else "\n".join(sweep_lines(document)))
-    return 0
+    print("\n".join(sweep_lines(sweep.document)))
+    return sweep.exit_code
 
 
 if __name__ == "__main__":

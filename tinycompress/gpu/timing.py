@@ -1,8 +1,8 @@
-"""Times of generated programs and of PyTorch on the GPU that is here; a clear refusal where there is none."""
+"""Times of generated programs on the GPU that is here; a clear refusal where there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,16 @@ from tinycompress import __version__
 from tinycompress.errors import DeviceError, MismatchError
 from tinycompress.execute.reference import run as run_reference
 from tinycompress.gpu.generate import generate_cuda
-from tinycompress.gpu.masks import Layer, find_layers
-from tinycompress.gpu.peer import features, time_product
-from tinycompress.gpu.program import Run, compile_cuda, find_nvcc, has_gpu, nvcc_version, run_program
+from tinycompress.gpu.masks import find_layers
+from tinycompress.gpu.program import (
+    RUN_TIMEOUT_S,
+    Run,
+    compile_cuda,
+    driver_version,
+    has_gpu,
+    nvcc_version,
+    run_program,
+)
 from tinycompress.gpu.report import LayerTime, Versions
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.tensor import Array
@@ -24,29 +31,28 @@ CHECKED_SAMPLES = 32
 the 2:4 program must give the same bytes."""
 
 
-def require_timing() -> None:
+def require_gpu() -> None:
     """DeviceError TC-D402 where nothing can be measured."""
-    missing = [what for what, there in (("a GPU", has_gpu()), ("nvcc", find_nvcc() is not None)) if not there]
-    if missing:
+    if not has_gpu():
         raise DeviceError(
             "TC-D402",
-            f"times need {' and '.join(missing)}, and this machine has not: the cells stay empty",
-            fix="run the same command on a machine with a GPU (Ampere or later) and the CUDA toolkit",
+            "times need a GPU, and this machine has none: the cells stay empty",
+            fix="run the same command on a machine with a GPU (Ampere or later), its driver and the CUDA toolkit",
         )
 
 
-def versions(run: Run | None = None) -> Versions:
+def versions(torch: str | None, torch_cuda: str | None, run: Run | None = None) -> Versions:
     """Of this machine; device and driver as the CUDA program `run` saw them."""
     facts = {} if run is None else run.facts
-    found = features()
     return Versions(
         tinycompress=__version__,
-        torch=found.torch,
-        torch_cuda=found.cuda,
+        torch=torch,
+        torch_cuda=torch_cuda,
         nvcc=nvcc_version(),
-        device=facts.get("device") or found.device,
+        device=facts.get("device"),
         compute=facts.get("compute"),
-        driver=facts.get("driver"),
+        driver=driver_version(),
+        driver_api=facts.get("driver"),
     )
 
 
@@ -59,13 +65,17 @@ class ProgramTimes:
     sparse: Run
 
 
-def time_programs(graph: QuantGraph, sparse: Sequence[str], batches: Sequence[int], work: Path) -> list[ProgramTimes]:
-    """Generates, compiles, checks and times both programs. MismatchError TC-V402 when an output byte is wrong."""
+def time_programs(
+    graph: QuantGraph, sparse: Sequence[str], batches: Sequence[int], work: Path, timeout_s: float = RUN_TIMEOUT_S
+) -> Iterator[ProgramTimes]:
+    """Generates, compiles, checks and times both programs, batch by batch.
+
+    No run may take longer than `timeout_s`. MismatchError TC-V402 when an output byte is wrong.
+    """
     programs = []
     for name, layers in (("dense", ()), ("sparse", tuple(sparse))):
         source = generate_cuda(graph, work / name, sparse=layers)
         programs.append((source, compile_cuda(source.source, work / name / "program")))
-    found = []
     for batch in batches:
         count = max(batch, min(CHECKED_SAMPLES, 4 * batch))
         inputs = _random_inputs(graph, count)
@@ -73,14 +83,15 @@ def time_programs(graph: QuantGraph, sparse: Sequence[str], batches: Sequence[in
         expected = run_reference(graph, checked, keep_tensors=False).outputs
         runs = []
         for source, binary in programs:
-            run = run_program(binary, source, inputs, source.directory / f"batch{batch}", batch=batch)
+            run = run_program(
+                binary, source, inputs, source.directory / f"batch{batch}", batch=batch, timeout_s=timeout_s
+            )
             for name, value in expected.items():
                 _require_equal(run.outputs[name][: len(value)], value, f"{source.source.name}, against the reference")
             runs.append(run)
         for name, value in runs[0].outputs.items():
             _require_equal(runs[1].outputs[name], value, f"{graph.name}, 2:4 against dense")
-        found.append(ProgramTimes(batch, *runs))
-    return found
+        yield ProgramTimes(batch, *runs)
 
 
 def _require_equal(found: Array, expected: Array, where: str) -> None:
@@ -112,13 +123,3 @@ def program_layer_times(graph: QuantGraph, found: Sequence[ProgramTimes]) -> dic
                 for t in found
             )
     return result
-
-
-def peer_layer_times(layer: Layer, dtypes: Sequence[str], batches: Sequence[int]) -> tuple[LayerTime, ...]:
-    """PyTorch's times of one layer as a plain product."""
-    times = []
-    for dtype in dtypes:
-        for batch in batches:
-            t = time_product(layer.rows, layer.columns, layer.pixels * batch, dtype)
-            times.append(LayerTime("torch", dtype, batch, t.dense_us, t.sparse_us, t.error, t.reason))
-    return tuple(times)

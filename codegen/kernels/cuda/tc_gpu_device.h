@@ -76,14 +76,22 @@ inline void tc_from_device(void *to, const void *from, size_t bytes)
 #endif
 }
 
-/* Waits for the launches so far; ends the program when one failed. */
-inline void tc_finish(const char *what)
+/* Ends the program when the launches so far include one that the GPU refused. */
+inline void tc_launched(const char *what)
 {
 #if defined(__CUDACC__)
     tc_cuda(cudaGetLastError(), what);
-    tc_cuda(cudaDeviceSynchronize(), what);
 #else
     (void)what;
+#endif
+}
+
+/* Waits for the launches so far; ends the program when one failed. */
+inline void tc_finish(const char *what)
+{
+    tc_launched(what);
+#if defined(__CUDACC__)
+    tc_cuda(cudaDeviceSynchronize(), what);
 #endif
 }
 
@@ -94,36 +102,42 @@ inline double tc_median(std::vector<double> values)
     return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-/* Median microseconds of work(), timed by events: `warmup` calls first, then `repeat` samples of `inner` calls each.
- * On the host nothing is timed: work() runs once and the answer is negative. */
-template <class WORK> double tc_time_us(WORK work, int warmup, int repeat, int inner)
+enum { TC_SAMPLE_US = 1000 };
+
+/* Median microseconds of work(), timed by events: `warmup` calls first, then `repeat` samples of up to `most` calls one
+ * after the other, fewer where they take longer than TC_SAMPLE_US. A host times nothing: the answer is negative. */
+template <class WORK> double tc_time_us(WORK work, int warmup, int repeat, int most)
 {
 #if defined(__CUDACC__)
     cudaEvent_t begin, end;
     tc_cuda(cudaEventCreate(&begin), "cudaEventCreate");
     tc_cuda(cudaEventCreate(&end), "cudaEventCreate");
-    for (int i = 0; i < warmup; ++i) {
-        work();
-    }
-    tc_finish("warm-up");
-    std::vector<double> samples;
-    for (int i = 0; i < repeat; ++i) {
+    const auto sample = [&](int calls) {
         float ms = 0.0f;
         tc_cuda(cudaEventRecord(begin), "cudaEventRecord");
-        for (int j = 0; j < inner; ++j) {
+        for (int i = 0; i < calls; ++i) {
             work();
         }
         tc_cuda(cudaEventRecord(end), "cudaEventRecord");
         tc_cuda(cudaEventSynchronize(end), "timed run");
         tc_cuda(cudaEventElapsedTime(&ms, begin, end), "cudaEventElapsedTime");
-        samples.push_back(1000.0 * ms / inner);
+        return 1000.0 * ms / calls;
+    };
+    for (int i = 0; i < warmup; ++i) {
+        work();
+    }
+    tc_finish("warm-up");
+    const double once = std::max(sample(1), 1.0);
+    const int calls = std::min(std::max((int)(TC_SAMPLE_US / once), 1), most);
+    std::vector<double> samples;
+    for (int i = 0; i < repeat; ++i) {
+        samples.push_back(sample(calls));
     }
     tc_cuda(cudaEventDestroy(begin), "cudaEventDestroy");
     tc_cuda(cudaEventDestroy(end), "cudaEventDestroy");
     return tc_median(samples);
 #else
-    (void)warmup, (void)repeat, (void)inner;
-    work();
+    (void)work, (void)warmup, (void)repeat, (void)most;
     return -1.0;
 #endif
 }
@@ -135,6 +149,21 @@ inline void tc_print_us(double us)
     } else {
         printf("%.3f", us);
     }
+}
+
+/* `text` as a JSON string. */
+inline void tc_print_string(const char *text)
+{
+    putchar('"');
+    for (; *text != '\0'; ++text) {
+        const unsigned char c = (unsigned char)*text;
+        if (c < 0x20) {
+            printf("\\u%04x", c);
+        } else {
+            printf(c == '"' || c == '\\' ? "\\%c" : "%c", c);
+        }
+    }
+    putchar('"');
 }
 
 #if defined(__CUDACC__)
@@ -171,7 +200,7 @@ template <bool SPARSE> bool tc_probe()
     tc_to_device(device_a, a, sizeof a);
     tc_to_device(device_b, b, sizeof b);
     tc_probe_kernel<SPARSE>
-        <<<1, TC_LANES>>>((tc_slice_a<SPARSE> *)device_a, (tc_slice_b *)device_b, (int32_t(*)[4])device_c);
+        <<<1, TC_LANES>>>((tc_slice_a<SPARSE> *)device_a, (tc_slice_b *)device_b, (int32_t (*)[4])device_c);
     tc_finish("self-test");
     tc_from_device(found, device_c, sizeof found);
     tc_release(device_a), tc_release(device_b), tc_release(device_c);
@@ -208,8 +237,9 @@ inline void tc_print_device()
     tc_cuda(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
     tc_cuda(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
     tc_cuda(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
-    printf("\"device\": \"%s\", \"compute\": \"%d.%d\", \"driver\": %d, \"runtime\": %d", device.name, device.major,
-           device.minor, driver, runtime);
+    printf("\"device\": ");
+    tc_print_string(device.name);
+    printf(", \"compute\": \"%d.%d\", \"driver\": %d, \"runtime\": %d", device.major, device.minor, driver, runtime);
 #else
     printf("\"device\": null, \"compute\": null, \"driver\": null, \"runtime\": null");
 #endif

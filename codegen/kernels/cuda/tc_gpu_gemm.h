@@ -40,7 +40,7 @@ template <int WARPS_M, int WARPS_N, int SLICES_M, int SLICES_N> struct tc_tile {
     static constexpr int chunks = n * (TC_DEPTH / 16) / threads; /* of 16 bytes, gathered by one thread per step */
     static constexpr int pitch = TC_DEPTH + 16;                  /* bytes between pixels: no two lanes in one bank */
     static constexpr int out_pitch = m + 4;
-    static constexpr int shared_bytes = 2 * n * pitch > n *out_pitch ? 2 * n *pitch : n *out_pitch;
+    static constexpr int shared_bytes = 2 * n * pitch > n *out_pitch ? 2 * n * pitch : n * out_pitch;
     static_assert(n * (TC_DEPTH / 16) % threads == 0, "every thread gathers the same number of chunks");
 };
 
@@ -106,12 +106,7 @@ template <int VECTOR> TC_HD tc_chunk tc_gather(const tc_gemm &g, const tc_pixel 
         if (from == NULL) {
             chunk = tc_chunk{{padding, padding, padding, padding}};
         } else {
-#if defined(__CUDA_ARCH__)
-            const uint4 loaded = *reinterpret_cast<const uint4 *>(from);
-            chunk = tc_chunk{{loaded.x, loaded.y, loaded.z, loaded.w}};
-#else
-            memcpy(&chunk, from, sizeof chunk);
-#endif
+            memcpy(&chunk, __builtin_assume_aligned(from, 16), sizeof chunk);
         }
     } else if constexpr (VECTOR == 4) {
         TC_UNROLL
@@ -120,7 +115,7 @@ template <int VECTOR> TC_HD tc_chunk tc_gather(const tc_gemm &g, const tc_pixel 
                 const int8_t *from = tc_tap(g, pixel, k + 4 * i);
                 uint32_t word = padding;
                 if (from != NULL) {
-                    memcpy(&word, from, sizeof word);
+                    memcpy(&word, __builtin_assume_aligned(from, 4), sizeof word);
                 }
                 chunk.words[i] = word;
             }
@@ -332,19 +327,34 @@ void tc_gemm_block_emulated(const tc_gemm &g, int32_t block, int32_t row_block)
     }
 }
 
-/* Runs one layer. The packed weights have as many row slices as whole tiles need. */
-template <class TILE, bool SPARSE, int VECTOR> void tc_gemm_launch(const tc_gemm &g)
-{
-    const int32_t blocks = tc_div_up(tc_pixels(g), TILE::n), row_blocks = tc_div_up(g.rows, TILE::m);
-#if defined(__CUDACC__)
-    tc_gemm_kernel<TILE, SPARSE, VECTOR><<<dim3((unsigned)blocks, (unsigned)row_blocks), TILE::threads>>>(g);
-#else
-    for (int32_t row_block = 0; row_block < row_blocks; ++row_block) {
-        for (int32_t block = 0; block < blocks; ++block) {
-            tc_gemm_block_emulated<TILE, SPARSE, VECTOR>(g, block, row_block);
-        }
-    }
+/* Pixels of one launch: their numbers, rounded up to whole tiles, stay below 2^31. */
+#if !defined(TC_GEMM_MOST_PIXELS)
+#define TC_GEMM_MOST_PIXELS (1 << 30)
 #endif
+
+/* Runs one layer, in several launches where the batch has too many pixels for one. The packed weights have as many row
+ * slices as whole tiles need. */
+template <class TILE, bool SPARSE, int VECTOR> void tc_gemm_launch(const tc_gemm &whole)
+{
+    const int32_t per_sample = whole.out_height * whole.out_width;
+    const int32_t samples = tc_max(TC_GEMM_MOST_PIXELS / per_sample, 1);
+    const int32_t row_blocks = tc_div_up(whole.rows, TILE::m);
+    for (int32_t first = 0; first < whole.batch; first += samples) {
+        tc_gemm g = whole;
+        g.batch = tc_min(samples, whole.batch - first);
+        g.input += (int64_t)first * g.height * g.width * g.channels;
+        g.output += (int64_t)first * per_sample * g.rows;
+        const int32_t blocks = tc_div_up(tc_pixels(g), TILE::n);
+#if defined(__CUDACC__)
+        tc_gemm_kernel<TILE, SPARSE, VECTOR><<<dim3((unsigned)blocks, (unsigned)row_blocks), TILE::threads>>>(g);
+#else
+        for (int32_t row_block = 0; row_block < row_blocks; ++row_block) {
+            for (int32_t block = 0; block < blocks; ++block) {
+                tc_gemm_block_emulated<TILE, SPARSE, VECTOR>(g, block, row_block);
+            }
+        }
+#endif
+    }
 }
 
 #endif /* TC_GPU_GEMM_H */

@@ -19,10 +19,12 @@ TC_HD int8_t tc_to_s8(int32_t value, int32_t low, int32_t high)
     return (int8_t)tc_clamp(value, low, high);
 }
 
-/* [h][w][c] -> [oh][ow][c * channel_multiplier], weights [kh][kw][c * channel_multiplier]. */
-struct tc_depthwise {
+/* Convolution in groups, [h][w][c] -> [oh][ow][filters]: `group_filters` outputs share `group_channels` inputs, and
+ * weights are [kh][kw][group_channels][filters], so that neighbouring threads read neighbouring bytes. Depthwise is a
+ * group for every channel. */
+struct tc_grouped {
     int32_t count;
-    int32_t height, width, channels, channel_multiplier;
+    int32_t height, width, channels, filters, group_channels, group_filters;
     int32_t out_width;
     int32_t kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width;
     int32_t pad_top, pad_left;
@@ -34,19 +36,59 @@ struct tc_depthwise {
 
     TC_HD void operator()(int32_t sample, int32_t i) const
     {
-        const int32_t filters = channels * channel_multiplier;
         const int32_t filter = i % filters, place = i / filters;
         const int32_t top = place / out_width * stride_height - pad_top;
         const int32_t left = place % out_width * stride_width - pad_left;
-        const int8_t *in = input + (int64_t)sample * height * width * channels + filter / channel_multiplier;
+        const int8_t *in =
+            input + (int64_t)sample * height * width * channels + filter / group_filters * group_channels;
         int32_t sum = bias[filter];
         for (int32_t ky = 0; ky < kernel_height; ++ky) {
             const int32_t y = top + ky * dilation_height;
             for (int32_t kx = 0; kx < kernel_width; ++kx) {
                 const int32_t x = left + kx * dilation_width;
                 if (y >= 0 && y < height && x >= 0 && x < width) {
-                    const int32_t value = in[(y * width + x) * channels] - input_zero_point;
-                    sum = tc_add_wrap(sum, value * weights[(ky * kernel_width + kx) * filters + filter]);
+                    const int8_t *from = in + (y * width + x) * channels;
+                    const int8_t *with = weights + (ky * kernel_width + kx) * group_channels * filters + filter;
+                    for (int32_t c = 0; c < group_channels; ++c) {
+                        sum = tc_add_wrap(sum, (from[c] - input_zero_point) * with[c * filters]);
+                    }
+                }
+            }
+        }
+        output[(int64_t)sample * count + i] =
+            tc_requantize_s8(sum, multiplier[filter], shift[filter], output_zero_point, activation_min, activation_max);
+    }
+};
+
+/* Transposed convolution, [h][w][c] -> [oh][ow][filters], weights [kh][kw][c][filters]: an output sums the taps whose
+ * distance from it, the cut (pad_top, pad_left) added, is a multiple of the stride. */
+struct tc_transposed {
+    int32_t count;
+    int32_t height, width, channels, filters;
+    int32_t out_width;
+    int32_t kernel_height, kernel_width, stride_height, stride_width, pad_top, pad_left;
+    int32_t input_zero_point, output_zero_point, activation_min, activation_max;
+    const int8_t *weights;
+    const int32_t *bias, *multiplier, *shift;
+    const int8_t *input;
+    int8_t *output;
+
+    TC_HD void operator()(int32_t sample, int32_t i) const
+    {
+        const int32_t filter = i % filters, place = i / filters;
+        const int32_t y = place / out_width + pad_top, x = place % out_width + pad_left;
+        const int8_t *in = input + (int64_t)sample * height * width * channels;
+        int32_t sum = bias[filter];
+        for (int32_t ky = y % stride_height; ky < kernel_height && ky <= y; ky += stride_height) {
+            const int32_t row = (y - ky) / stride_height;
+            for (int32_t kx = x % stride_width; kx < kernel_width && kx <= x; kx += stride_width) {
+                const int32_t column = (x - kx) / stride_width;
+                if (row < height && column < width) {
+                    const int8_t *from = in + (row * width + column) * channels;
+                    const int8_t *with = weights + (ky * kernel_width + kx) * channels * filters + filter;
+                    for (int32_t c = 0; c < channels; ++c) {
+                        sum = tc_add_wrap(sum, (from[c] - input_zero_point) * with[c * filters]);
+                    }
                 }
             }
         }
@@ -130,6 +172,27 @@ template <tc_binary_kind KIND> struct tc_binary {
     }
 };
 
+/* x >= 0 ? x : alpha * x; alpha repeats every `period` elements. */
+struct tc_prelu {
+    int32_t count;
+    int32_t period;
+    int32_t input_zero_point, alpha_zero_point, output_zero_point;
+    tc_scale above, below;
+    const int8_t *alpha;
+    const int8_t *input;
+    int8_t *output;
+
+    TC_HD void operator()(int32_t sample, int32_t i) const
+    {
+        const int64_t at = (int64_t)sample * count + i;
+        const int32_t x = input[at] - input_zero_point;
+        const int32_t sloped = x * (alpha[i % period] - alpha_zero_point);
+        const int32_t result = x >= 0 ? tc_requantize(x, above.multiplier, above.shift)
+                                      : tc_requantize(sloped, below.multiplier, below.shift);
+        output[at] = tc_to_s8(tc_add_wrap(result, output_zero_point), INT8_MIN, INT8_MAX);
+    }
+};
+
 /* Mean over up to three axes; each axis is a length and how far a step along it moves through the input. */
 struct tc_mean {
     int32_t count;
@@ -196,6 +259,33 @@ struct tc_fill {
     TC_HD void operator()(int32_t sample, int32_t i) const
     {
         output[(int64_t)sample * count + i] = (int8_t)value;
+    }
+};
+
+/* Resizing [h][w][c] to [oh][ow][c]. Along each axis an output mixes inputs `low` and `high`, the latter with weight in
+ * 1/1024; the nearest neighbour is `low` with weight 0. Rounds half away from zero. */
+struct tc_resize {
+    int32_t count;
+    int32_t height, width, channels, out_width;
+    const int32_t *rows_low, *rows_high, *rows_weight;          /* [oh] */
+    const int32_t *columns_low, *columns_high, *columns_weight; /* [ow] */
+    const int8_t *input;
+    int8_t *output;
+
+    TC_HD int32_t column(const int8_t *in, int32_t x, int32_t y) const
+    {
+        const int32_t top = in[(rows_low[y] * width + x) * channels],
+                      bottom = in[(rows_high[y] * width + x) * channels];
+        return top * (1024 - rows_weight[y]) + bottom * rows_weight[y];
+    }
+
+    TC_HD void operator()(int32_t sample, int32_t i) const
+    {
+        const int32_t place = i / channels, y = place / out_width, x = place % out_width;
+        const int8_t *in = input + (int64_t)sample * height * width * channels + i % channels;
+        const int32_t left = column(in, columns_low[x], y), right = column(in, columns_high[x], y);
+        const int32_t sum = left * (1024 - columns_weight[x]) + right * columns_weight[x];
+        output[(int64_t)sample * count + i] = (int8_t)((sum + (sum > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20));
     }
 };
 

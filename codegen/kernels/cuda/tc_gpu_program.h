@@ -129,28 +129,34 @@ inline void tc_append(const std::string &path, const int8_t *device, size_t byte
     tc_write_file(path.c_str(), host.data(), bytes, is_first ? "wb" : "ab");
 }
 
+inline void tc_launch_step(const tc_step &step, const tc_run &run)
+{
+    step.launch(&run);
+    tc_launched(step.name);
+}
+
 inline void tc_launch_all(const tc_network &network, const tc_run &run)
 {
     for (size_t i = 0; i < network.step_count; ++i) {
-        network.steps[i].launch(&run);
+        tc_launch_step(network.steps[i], run);
     }
 }
 
-/* Times of the network and of each layer; a host has none. */
+/* Times of the network and of each layer; nulls on a host. A layer is timed in runs of ten, one after the other. */
 inline void tc_print_times(const tc_network &network, const tc_run &run, const tc_arguments &arguments)
 {
-#if defined(__CUDACC__)
-    const double us = tc_time_us([&] { tc_launch_all(network, run); }, arguments.warmup, arguments.repeat, 1);
-    printf(", \"network_us\": %.3f, \"layers\": [", us);
+    printf(", \"network_us\": ");
+    tc_print_us(tc_time_us([&] { tc_launch_all(network, run); }, arguments.warmup, arguments.repeat, 1));
+    printf(", \"layers\": [");
     for (size_t i = 0; i < network.step_count; ++i) {
-        const double layer = tc_time_us([&] { network.steps[i].launch(&run); }, 5, arguments.repeat, 10);
-        printf("%s{\"name\": \"%s\", \"us\": %.3f}", i == 0 ? "" : ", ", network.steps[i].name, layer);
+        const tc_step &step = network.steps[i];
+        printf("%s{\"name\": ", i == 0 ? "" : ", ");
+        tc_print_string(step.name);
+        printf(", \"us\": ");
+        tc_print_us(tc_time_us([&] { tc_launch_step(step, run); }, arguments.warmup, arguments.repeat, 10));
+        printf("}");
     }
     printf("]");
-#else
-    (void)network, (void)run, (void)arguments;
-    printf(", \"network_us\": null, \"layers\": null");
-#endif
 }
 
 /* Bytes of one sample of the tensors named. */
@@ -217,7 +223,9 @@ inline int tc_main(const tc_network &network, int argc, char **argv)
     const tc_run run = {constants.data(), tensors.data(), timed};
     tc_run_samples(network, arguments, run, samples, count, results);
     tc_write_file(arguments.output, results.data(), results.size(), "wb");
-    printf("{\"network\": \"%s\", ", network.name);
+    printf("{\"network\": ");
+    tc_print_string(network.name);
+    printf(", ");
     tc_print_device();
     printf(", \"samples\": %zu, \"batch\": %d", count, (int)timed);
     tc_print_times(network, run, arguments);

@@ -9,6 +9,8 @@
 #include "tc_gpu_device.h"
 #include "tc_gpu_gemm.h"
 
+enum { TC_WARMUP = 50, TC_REPEAT = 200 };
+
 static uint32_t next_random(uint32_t &state)
 {
     state = state * 1664525u + 1013904223u;
@@ -41,7 +43,7 @@ static int32_t weight(const std::vector<uint32_t> &values, const std::vector<uin
     }
 }
 
-template <bool SPARSE> static double run(int32_t size, int repeat)
+template <bool SPARSE> static double run(int32_t size)
 {
     const int32_t steps = size / TC_DEPTH;
     const size_t elements = (size_t)size * (size_t)size;
@@ -91,8 +93,11 @@ template <bool SPARSE> static double run(int32_t size, int repeat)
     g.multiplier = (const int32_t *)device[4];
     g.shift = (const int32_t *)device[5];
     g.output = (int8_t *)device[6];
-    const double us = tc_time_us([&] { tc_gemm_launch<tc_tile_128x128, SPARSE, 16>(g); }, 5, repeat, 1);
+    const auto work = [&] { tc_gemm_launch<tc_tile_128x128, SPARSE, 16>(g); };
+    work();
     tc_finish("product");
+    const double us = tc_time_us(work, TC_WARMUP, TC_REPEAT, 10);
+    tc_finish("timed product");
     std::vector<int8_t> output(elements);
     tc_from_device(output.data(), g.output, elements);
     for (void *memory : device) {
@@ -125,11 +130,10 @@ int main(int argc, char **argv)
         if (size < 128 || size > 16384 || size % 128 != 0) {
             tc_stop(TC_EXIT_USAGE, argv[i], "sizes are multiples of 128 from 128 to 16384");
         }
-        const int repeat = size >= 4096 ? 30 : 100;
         printf("%s{\"size\": %d, \"dense_us\": ", i == 1 ? "" : ", ", (int)size);
-        tc_print_us(run<false>(size, repeat));
+        tc_print_us(run<false>(size));
         printf(", \"sparse_us\": ");
-        tc_print_us(run<true>(size, repeat));
+        tc_print_us(run<true>(size));
         printf("}");
         fflush(stdout);
     }

@@ -13,19 +13,20 @@ import pytest
 import torch
 
 from tests.unit.compress.test_training import blobs
+from tests.unit.gpu.emulation import compile_host
 from tests.unit.gpu.test_sparse24_recipes import small
 from tinycompress.compress.recipe import TrainSettings
 from tinycompress.errors import DeviceError, MismatchError, ToolchainError
 from tinycompress.gpu import compare as cmp
-from tinycompress.gpu import program, report, sweep, timing
+from tinycompress.gpu import networks, peer, program, report, sweep_report, timing
 from tinycompress.gpu.peer import features, shape_obstacle, time_product
-from tinycompress.gpu.program import find_nvcc, has_gpu
+from tinycompress.gpu.program import has_gpu
 from tinycompress.gpu.recipes import TrainingPlan
 from tinycompress.ir.store import save
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[3]
-needs_no_gpu = pytest.mark.skipif(has_gpu() and find_nvcc() is not None, reason="this machine can measure times")
+needs_no_gpu = pytest.mark.skipif(has_gpu(), reason="this machine can measure times")
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +67,12 @@ def test_sparse24_times_are_refused_without_a_gpu(comparison: report.Comparison)
     assert all(v.network_us == {} for v in comparison.variants)
     assert all(row[-2:] == ["", ""] for row in report.variant_rows(comparison)[1])
     with pytest.raises(DeviceError, match="the cells stay empty"):
-        timing.require_timing()
-    assert sweep.main([]) == DeviceError.exit_code
+        timing.require_gpu()
 
 
 def test_sparse24_tables_say_where_it_loses(comparison: report.Comparison) -> None:
-    fast = report.LayerTime("torch", "fp16", 1, 30.0, 15.0, 0.0005, "")
-    slow = report.LayerTime("torch", "fp16", 1, 4.0, 5.0, 0.0, "")
+    fast = report.LayerTime("torch cutlass", "fp16", 1, 30.0, 15.0, 0.0005, "")
+    slow = report.LayerTime("torch cutlass", "fp16", 1, 4.0, 5.0, 0.0, "")
     none = report.LayerTime("torch", "int8", 1, None, None, None, "PyTorch sees no GPU")
     layers = (
         comparison.layers[0],
@@ -82,36 +82,39 @@ def test_sparse24_tables_say_where_it_loses(comparison: report.Comparison) -> No
     timed = replace(comparison, layers=layers, refusal="")
     text = report.verdict_lines(timed)
     assert text[0] == (
-        f"torch fp16 batch 1: eligible layers 34.0 us dense, 20.0 us 2:4, 1.70x; "
+        f"torch cutlass fp16 batch 1: eligible layers 34.0 us dense, 20.0 us 2:4, 1.70x; "
         f"2:4 is slower in 1 of 2 layers ({layers[2].name})"
     )
     header, rows = report.layer_rows(timed)
     assert all(len(row) == len(header) for row in rows)
-    assert rows[1][4] == "int8: 8 rows are not a multiple of 32; fp16: 8 rows are not a multiple of 32"
-    assert rows[1][5:] == ["torch", "fp16", "1", "30.0", "15.0", "2.00x", "0.5625", "0.0005"]
+    assert rows[1][4] == "int8: 8 rows are not a multiple of 32; fp16: 8 rows are not a multiple of 16"
+    assert rows[1][5:] == ["torch cutlass", "fp16", "1", "30.0", "15.0", "2.00x", "0.5625", "0.0005"]
     assert rows[2][:5] == [""] * 5
     assert rows[2][-1] == "PyTorch sees no GPU"
 
 
 def test_sparse24_break_even_and_target() -> None:
-    def row(size: int, dense: float, sparse: float) -> dict[str, object]:
-        return {"engine": "torch", "dtype": "fp16", "size": size, "dense_us": dense, "sparse_us": sparse}
+    def row(size: int, dense: float, sparse: float, engine: str = "torch cusparselt") -> dict[str, object]:
+        return {"engine": engine, "dtype": "fp16", "size": size, "dense_us": dense, "sparse_us": sparse}
 
     rows = [row(256, 5, 9), row(1024, 20, 21), row(2048, 90, 80), row(4096, 600, 380), row(8192, 4000, 2900)]
-    assert sweep.break_even(rows) == [
-        "torch fp16: 2:4 is faster from 2048 on; 1.5x at 4096 and above: NOT met (least 1.38x)"
-    ]
-    assert sweep.break_even(rows[:-1])[0].endswith("met (least 1.58x)")
-    assert sweep.break_even(rows[:2]) == ["torch fp16: 2:4 is never faster here"]
-    assert sweep.break_even([{**row(256, 5, 9), "dense_us": None}]) == []
+    first = "torch cusparselt fp16: 2:4 is faster from 2048 on"
+    target = "torch fp16: 1.5x at 4096 and above by its best backend: "
+    assert sweep_report.break_even(rows) == [first, target + "NOT met (least 1.38x)"]
+    assert sweep_report.break_even(rows[:-1]) == [first, target + "met (least 1.58x)"]
+    better = row(8192, 4000, 2500, "torch cutlass")
+    assert sweep_report.break_even([*rows, better])[-1] == target + "met (least 1.58x)"
+    assert sweep_report.break_even(rows[:2]) == ["torch cusparselt fp16: 2:4 is never faster here"]
+    assert sweep_report.break_even([{**row(256, 5, 9), "dense_us": None}]) == []
 
 
 def test_sparse24_sweep_document_as_lines() -> None:
     document = {
         "versions": {
-            "device": "GPU", "compute": "9.0", "driver": 13000, "torch": "2", "torch_cuda": "13.0", "nvcc": "13.0.88",
-            "tinycompress": "0",
+            "device": "GPU", "compute": "9.0", "driver": "580.1", "driver_api": 13000, "torch": "2",
+            "torch_cuda": "13.0", "nvcc": "13.0.88", "tinycompress": "0",
         },
+        "steps": [{"name": "squares", "outcome": "done"}, {"name": "network x", "outcome": "failed: TC-T201: no"}],
         "squares": [{"size": 256, "dense_us": 5.0, "sparse_us": 4.0}],
         "networks": [
             {
@@ -119,12 +122,14 @@ def test_sparse24_sweep_document_as_lines() -> None:
                 "layers": [{"name": "conv0", "dense_us": 8.0, "sparse_us": 9.0, "is_sparse": True}],
             }
         ],
-        "peer": [{"dtype": "int8", "size": 256, "reason": "left out: the time limit was reached"}],
+        "peer": [{"dtype": "int8", "size": 256, "backend": "cutlass", "reason": "PyTorch: not on this GPU"}],
         "seconds": 1.0,
     }  # fmt: skip
-    text = "\n".join(sweep.sweep_lines(document))
+    text = "\n".join(sweep_report.sweep_lines(document))
+    assert text.startswith("GPU (compute 9.0), driver 580.1 (CUDA 13.0), torch 2 (CUDA 13.0), nvcc 13.0.88, ")
+    assert "network x: failed: TC-T201: no" in text
     assert "tinycompress int8: 2:4 is faster from 256 on" in text
-    assert "left out: the time limit was reached" in text
+    assert "PyTorch: not on this GPU" in text
     assert "0.91x" in text
 
 
@@ -132,23 +137,23 @@ def test_sparse24_sweep_networks_are_two_of_four_and_alive() -> None:
     from tinycompress.execute.reference import run
     from tinycompress.gpu.generate import sparse_candidates
 
-    graph = sweep.convolutional(32)
-    assert len(sparse_candidates(graph)) == sweep.DEPTH + 1
+    graph = networks.convolutional(32)
+    assert len(sparse_candidates(graph)) == networks.DEPTH + 1
     x = np.random.default_rng(0).integers(-128, 128, (4, *graph.tensors["x"].shape), dtype=np.int8)
     tensors = run(graph, {"x": x}).tensors
-    assert all(np.unique(tensors[f"conv{i}_y"]).size > 20 for i in range(sweep.DEPTH))
+    assert all(np.unique(tensors[f"conv{i}_y"]).size > 20 for i in range(networks.DEPTH))
 
 
 def test_sparse24_programs_are_timed_and_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The timing path with host programs in place of nvcc's: the checks run, the times are empty."""
-    monkeypatch.setattr(timing, "compile_cuda", program.compile_host)
-    graph = sweep.convolutional(32)
+    monkeypatch.setattr(timing, "compile_cuda", compile_host)
+    graph = networks.convolutional(32)
     (found,) = timing.time_programs(graph, ("conv1", "fc"), (2,), tmp_path)
     assert found.dense.network_us is None
-    assert timing.versions(found.sparse).device == features().device
+    assert timing.program_layer_times(graph, [found])["conv1"][0].dense_us is None
     monkeypatch.setattr(timing, "run_reference", lambda *_, **__: _Zeros({"y": np.full((8, 10), 99, dtype=np.int8)}))
     with pytest.raises(MismatchError, match="output bytes differ") as error:
-        timing.time_programs(graph, ("conv1",), (2,), tmp_path)
+        list(timing.time_programs(graph, ("conv1",), (2,), tmp_path))
     assert error.value.code == "TC-V402"
 
 
@@ -159,7 +164,7 @@ class _Zeros:
 
 def test_sparse24_missing_nvcc_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(program, "find_nvcc", lambda: None)
-    with pytest.raises(ToolchainError, match="nvcc is not on the path") as error:
+    with pytest.raises(ToolchainError, match="nvcc is not here") as error:
         program.compile_cuda(tmp_path / "x.cu", tmp_path / "x")
     assert error.value.code == "TC-T201"
     assert program.nvcc_version() is None
@@ -170,34 +175,21 @@ def test_sparse24_peer_is_detected_not_assumed() -> None:
     assert found.torch == torch.__version__
     if not torch.cuda.is_available():
         assert found.reason == "PyTorch sees no GPU"
-        assert time_product(64, 128, 32, "fp16").reason == "PyTorch sees no GPU"
-    assert shape_obstacle(24, 144, "fp16") == "24 rows are not a multiple of 32"
-    assert shape_obstacle(64, 144, "int8") == "144 columns are not a multiple of 128"
-    assert shape_obstacle(64, 128, "int8") == ""
+        assert [t.reason for t in time_product(64, 128, 32, "fp16")] == ["PyTorch sees no GPU"]
+    assert shape_obstacle(24, 144, "fp16") == "24 rows are not a multiple of 16"
+    assert shape_obstacle(32, 144, "fp16") == ""
+    assert shape_obstacle(32, 144, "fp16", "cutlass") == "144 columns are not a multiple of 64"
+    assert shape_obstacle(64, 144, "int8") == "144 columns are not a multiple of 32"
+    assert shape_obstacle(16, 128, "int8") == ""
 
 
-def test_sparse24_sweep_needs_only_torch_numpy_and_jinja2() -> None:
-    """Everything else that the package can use is hidden; the sweep still imports, generates and refuses."""
-    hidden = (
-        "pydantic",
-        "typer",
-        "rich",
-        "onnx",
-        "serial",
-        "elftools",
-        "cobs",
-        "ziglang",
-        "tflite",
-        "unicorn",
-        "mlxtend",
-    )
-    code = (
-        f"import sys; sys.modules.update(dict.fromkeys({hidden!r})); import tempfile, pathlib;"
-        "from tinycompress.gpu import sweep; from tinycompress.gpu.generate import generate_cuda;"
-        "generate_cuda(sweep.convolutional(32), pathlib.Path(tempfile.mkdtemp())); print('generated')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout == "generated\n", done.stderr
+def test_sparse24_peer_units_are_those_of_this_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(backend, dtype) for backend in ("cusparselt", "cutlass") for dtype in ("fp16", "int8")]
+    own = {pair: peer.units.__wrapped__(*pair) for pair in pairs}
+    for name in peer._CLASSES.values():
+        monkeypatch.delattr(torch.sparse, name)
+    assert {pair: peer.units.__wrapped__(*pair) for pair in pairs} == own
+    assert peer.features().backends == ()
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

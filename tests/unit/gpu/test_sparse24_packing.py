@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from tests.unit.gpu.emulation import dense_a, sparse_a, unpacked
 from tinycompress.gpu import masks as mk
 from tinycompress.gpu import packing as pk
 from tinycompress.ir.tensor import Array
@@ -48,7 +49,7 @@ def test_sparse24_packing_round_trip(weights: Array) -> None:
     assert (np.count_nonzero(kept.reshape(len(kept), -1, 4), axis=-1) <= 2).all()
     assert mk.is_two_of_four(kept)
     assert (packed.positions[:, ::2] < packed.positions[:, 1::2]).all()
-    np.testing.assert_array_equal(pk.unpack(packed), kept)
+    np.testing.assert_array_equal(unpacked(packed), kept)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float32])
@@ -70,7 +71,9 @@ def test_sparse24_fp16_product_is_within_one_percent() -> None:
 @pytest.mark.parametrize(("dtype", "ratio"), [(np.int8, 0.625), (np.float16, 0.5625)])
 def test_sparse24_storage_ratio(dtype: type, ratio: float) -> None:
     weights = matrix(16, 128, 0, dtype)
-    assert masked(weights)[1].storage_bytes / weights.nbytes == ratio
+    _, packed = masked(weights)
+    stored = packed.values.nbytes + packed.positions.size * 2 / 8
+    assert stored / weights.nbytes == ratio
     assert mk.STORAGE_RATIO["int8" if dtype is np.int8 else "fp16"] == ratio
 
 
@@ -82,20 +85,21 @@ def test_sparse24_a_mask_that_keeps_three_is_refused() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_sparse24_int8_lanes_compute_the_product(seed: int) -> None:
-    weights, dense = matrix(16, 64, seed), matrix(64, 8, seed + 100)
+def test_sparse24_lanes_hold_what_the_instruction_manual_says(seed: int) -> None:
+    """Every element of both operands, read back through the tables of the PTX ISA."""
+    weights = matrix(45, 180, seed)
     kept, packed = masked(weights)
-    values, metadata = pk.sparse_words(packed, 1)
-    got = pk.emulate_sparse_int8(values[0, 0, 0], metadata[0, 0], dense)
-    np.testing.assert_array_equal(got, kept.astype(np.int64) @ dense.astype(np.int64))
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_sparse24_fp16_lanes_compute_the_product(seed: int) -> None:
-    weights, dense = matrix(16, 32, seed, np.float16), matrix(32, 8, seed + 100, np.float16)
-    kept, packed = masked(weights)
-    got = pk.emulate_sparse_half(pk.half_values(packed.values), pk.half_metadata(packed.positions), dense)
-    np.testing.assert_allclose(got, kept.astype(np.float64) @ dense.astype(np.float64), rtol=1e-12, atol=1e-12)
+    values, metadata = pk.sparse_words(packed, 3)
+    dense = pk.dense_words(weights, 3)
+    whole_kept, whole = (np.pad(m.astype(np.int64), ((0, 3), (0, 12))) for m in (kept, weights))
+    for part in range(3):
+        rows = slice(16 * part, 16 * part + 16)
+        for step in range(3):
+            columns = slice(64 * step, 64 * step + 64)
+            got = sparse_a(values[part, step, 0], metadata[part, step])
+            np.testing.assert_array_equal(got, whole_kept[rows, columns])
+            halves = np.concatenate([dense_a(dense[part, step, i]) for i in range(2)], axis=1)
+            np.testing.assert_array_equal(halves, whole[rows, columns])
 
 
 def test_sparse24_lane_order_of_the_instruction_manual() -> None:

@@ -1,0 +1,156 @@
+"""The one command for machines with a GPU, rehearsed without one: every step by itself, the document after each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinycompress.errors import DeviceError
+from tinycompress.gpu import program, sweep
+from tinycompress.gpu.networks import convolutional
+from tinycompress.gpu.program import has_gpu
+from tinycompress.gpu.sweep_report import sweep_lines
+
+ROOT = Path(__file__).parents[3]
+
+ONLY = """
+import sys
+NEEDED = {"tinycompress", "numpy", "jinja2", "markupsafe", "torch"}
+OF_TORCH = {"torchgen", "functorch", "triton", "typing_extensions", "sympy", "mpmath", "networkx", "filelock", "fsspec"}
+
+class Only:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in sys.stdlib_module_names | NEEDED | OF_TORCH:
+            raise ModuleNotFoundError(f"{name} is hidden by the test", name=name)
+        return None
+
+sys.meta_path.insert(0, Only())
+"""
+"""Hides every module but the standard library's, those that the command needs, and theirs."""
+
+NVIDIA_SMI = """#!/bin/sh
+[ "$1" = -L ] && echo "GPU 0: pretended" || echo 999.1
+"""
+NVCC = """#!/bin/sh
+[ "$1" = --version ] && { echo "release 13.0, V13.0.99"; exit 0; }
+line="c++ -O1"
+for word; do
+    case "$word" in
+    -gencode=*|-O3) ;;
+    *.cu) line="$line -x c++ $word" ;;
+    *) line="$line $word" ;;
+    esac
+done
+exec $line
+"""
+"""Compiles the same source for this machine: no GPU, no times, the same bytes."""
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def outcomes(document: dict[str, Any]) -> dict[str, str]:
+    return {step["name"]: step["outcome"] for step in document["steps"]}
+
+
+def test_sparse24_sweep_needs_only_torch_numpy_and_jinja2(tmp_path: Path) -> None:
+    """From the command line to the tables, with a pretended GPU and nvcc and everything else that pip brings hidden."""
+    script(tmp_path / "bin" / "nvidia-smi", NVIDIA_SMI)
+    script(tmp_path / "bin" / "nvcc", NVCC)
+    script(tmp_path / "hiding" / "sitecustomize.py", ONLY)
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "PYTHONPATH": f"{tmp_path / 'hiding'}:{ROOT}",
+        "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    flags = ("--output", "out/sweep.json", "--sizes", "128,256", "--widths", "32", "--batches", "1")
+    command = [sys.executable, "-m", "tinycompress.gpu.sweep", *flags]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))
+    assert set(outcomes(document).values()) == {"done"}
+    assert [line["size"] for line in document["squares"]] == [128, 256]
+    assert [layer["is_sparse"] for layer in document["networks"][0]["layers"]] == [True] * 4 + [False, True]
+    assert len(document["peer"]) == 4
+    assert document["versions"]["nvcc"] == "13.0.99"
+    assert document["versions"]["driver"] == "999.1"
+    assert "driver 999.1" in done.stdout
+    assert "generated kernels" in done.stderr
+
+
+@pytest.fixture
+def one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> sweep.Sweep:
+    monkeypatch.setattr(sweep, "require_gpu", lambda: None)
+    monkeypatch.setattr(program, "find_nvcc", lambda: None)
+    return sweep.Sweep(tmp_path / "sweep.json")
+
+
+def run(one: sweep.Sweep) -> dict[str, str]:
+    sweep.run_sweep(one, [convolutional(32)], (128,), (1,))
+    stored = json.loads(one.output.read_text(encoding="utf-8"))
+    assert stored == json.loads(json.dumps(one.document))
+    assert sweep_lines(stored)
+    return outcomes(stored)
+
+
+def test_sparse24_sweep_without_nvcc_leaves_the_peer(one: sweep.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = json.dumps({"dtype": "fp16", "size": 128, "backend": "cutlass", "dense_us": 3.0, "sparse_us": 2.0})
+    worker = script(one.output.parent / "worker", f"#!/bin/sh\necho '{line}'\n")
+    monkeypatch.setattr(sweep.sys, "executable", str(worker))
+    found = run(one)
+    assert [name for name, outcome in found.items() if outcome == "done"] == [
+        "squares, PyTorch fp16",
+        "squares, PyTorch int8",
+    ]
+    assert found["squares, generated kernels"].startswith("failed: TC-T201")
+    assert found["network conv32"].startswith("failed: TC-T201")
+    assert [line["sparse_us"] for line in one.document["peer"]] == [2.0, 2.0]
+    assert one.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("end", "words"), [("echo gone >&2; exit 3", "exit code 3; gone"), ("sleep 60", "it did not end within 0 s")]
+)
+def test_sparse24_sweep_keeps_what_a_peer_said_before_it_failed(
+    one: sweep.Sweep, end: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = json.dumps({"dtype": "fp16", "size": 128, "backend": "cutlass", "reason": "PyTorch: not on this GPU"})
+    worker = script(one.output.parent / "worker", f"#!/bin/sh\necho '{line}'\nprintf '{{\"cut off'\n{end}\n")
+    monkeypatch.setattr(sweep.sys, "executable", str(worker))
+    monkeypatch.setattr(sweep, "PEER_LIMIT_S", 0.3)
+    found = run(one)
+    assert words in found["squares, PyTorch fp16"]
+    assert len(one.document["peer"]) == 2
+    assert one.exit_code == DeviceError.exit_code
+
+
+def test_sparse24_sweep_says_what_the_time_limit_left_out(one: sweep.Sweep) -> None:
+    one.limit_s = 0.0
+    assert set(run(one).values()) == {"left out: the time limit was reached"}
+    assert one.exit_code == 0
+
+
+@pytest.mark.skipif(has_gpu(), reason="this machine can measure times")
+def test_sparse24_sweep_is_refused_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep.main(["--output", str(tmp_path / "x.json")]) == DeviceError.exit_code
+    assert "TC-D402" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+def test_sparse24_sweep_refuses_a_float_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.unit.gpu.test_sparse24_recipes import small
+    from tinycompress.ir.store import save
+
+    save(small(), tmp_path / "graph")
+    assert sweep.main([str(tmp_path / "graph"), "--widths", "32"]) == 3
+    assert "not an integer graph" in capsys.readouterr().err
