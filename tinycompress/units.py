@@ -35,6 +35,13 @@ def format_ms(milliseconds: float) -> str:
     return f"{milliseconds:.2f} ms"
 
 
+def format_resource(name: str, value: float) -> str:
+    """A resource by its name: ``ram_bytes``, 21504 → ``'21.0 KB'``; ``latency_ms``, 3.2 → ``'3.20 ms'``."""
+    if name.endswith("_bytes"):
+        return format_bytes(round(value))
+    return format_ms(value) if name.endswith("_ms") else format_count(value)
+
+
 def parse_bytes(text: str | int) -> int:
     """``'64KB'``, ``'1.5 MB'``, ``'4096'`` or an int → bytes (1 KB = 1024 B).
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinycompress.compress.recipe import Recipe
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.store import graph_sha256, save
 
@@ -27,14 +28,15 @@ class StageLine:
 class CompressResult:
     """A network inside every budget. `graph` is float and physically small; `quantized` its integer form.
 
-    `is_trained_quantized` tells that quantization-aware training made `quantized`; otherwise it was calibrated after
-    training. `float_score` and `score` (of the integer reference) are on the test split. `resources` holds the exact
-    `arena_bytes`, `ram_bytes` and `weights_bytes` of the plan beside the estimates of the cost model. `notes` are
-    sentences for the report.
+    `recipe` is what made them; `is_trained_quantized` tells that quantization-aware training made `quantized`, which is
+    calibrated after training otherwise. `float_score` and `score` (of the integer reference) are on the test split.
+    `resources` holds the exact `arena_bytes`, `ram_bytes` and `weights_bytes` of the plan beside the estimates of the
+    cost model. `notes` are sentences for the report.
     """
 
     graph: Graph
     quantized: QuantGraph
+    recipe: Recipe
     is_trained_quantized: bool
     metric: str
     float_score: float
@@ -59,6 +61,9 @@ class CompressResult:
     def summary(self) -> dict[str, Any]:
         """Everything but the graphs, as JSON values."""
         return {
+            "model": self.graph.name,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "parameters": self.quantized.parameters,
             "metric": self.metric,
             "float": self.float_score,
             "int8": self.score,

@@ -331,7 +331,7 @@ class _Run:
                 fix="train longer, distil from a better teacher, or give it more flash",
             )
         return CompressResult(
-            graph, quantized, trained, self.task.metric_name, float_score, score, len(self.task.test), use,
+            graph, quantized, self.recipe, trained, self.task.metric_name, float_score, score, len(self.task.test), use,
             self.limits, groups.widths(), tuple(self._lines()), tuple(self.notes),
         )  # fmt: skip
 

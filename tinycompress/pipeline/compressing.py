@@ -12,6 +12,7 @@ from tinycompress.compress.team import join
 from tinycompress.config import Config
 from tinycompress.data import Dataset, load_data
 from tinycompress.pipeline.settings import recipe_of
+from tinycompress.units import format_resource
 
 if TYPE_CHECKING:
     from tinycompress.pipeline.stages import Pipeline
@@ -98,7 +99,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     lines = [
         f"test {summary['metric']} (n={summary['samples']}): float {summary['float']:.4f}, int8 {summary['int8']:.4f}",
         *(
-            f"{name}: {use[name]:,.0f} of {limit:,.0f} ({use[name] / limit:.0%})"
+            f"{name}: {format_resource(name, use[name])} of {format_resource(name, limit)} ({use[name] / limit:.0%})"
             for name, limit in summary["budget"].items()
         ),
         "widths: " + ", ".join(f"{group} {width}" for group, width in summary["widths"].items()),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycompress.errors import BudgetError
-from tinycompress.units import format_bytes, format_count
+from tinycompress.units import format_resource
 
 TIGHTENING = 0.98
 """Factor on the budgets given to the cost model while the planner's exact plan is still over."""
@@ -39,17 +39,13 @@ def excess(resources: Mapping[str, float], budget: Mapping[str, float]) -> dict[
     return {name: float(resources[name]) / limit - 1.0 for name, limit in budget.items()}
 
 
-def describe(name: str, value: float) -> str:
-    """A resource as people read it: ``ram_bytes`` → '21.0 KB', ``macs`` → '12.50 M'."""
-    return format_bytes(round(value)) if name.endswith("_bytes") else format_count(value)
-
-
 def check_feasible(minimum: Widths, budget: Mapping[str, float], evaluate: Evaluate) -> None:
     """BudgetError TC-B201, with the nearest budget that can be met, when even the `minimum` widths are over."""
     least = evaluate(minimum)
     over = {n: least[n] for n, e in excess(least, budget).items() if e > 0}
     if over:
-        missed = ", ".join(f"{n} {describe(n, budget[n])} is below {describe(n, v)}" for n, v in over.items())
+        told = {n: (format_resource(n, budget[n]), format_resource(n, v)) for n, v in over.items()}
+        missed = ", ".join(f"{n} {limit} is below {value}" for n, (limit, value) in told.items())
         nearest = ", ".join(f"{n} = {int(np.ceil(v))}" for n, v in over.items())
         raise BudgetError(
             "TC-B201",

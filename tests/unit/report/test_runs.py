@@ -1,0 +1,66 @@
+"""Several runs in one table: what compressions and deployments left in their directories."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.report.test_schema import emulated
+from tinycompress.errors import ConfigError
+from tinycompress.report.model import to_json
+from tinycompress.report.runs import HEADER, kinds, read_runs, run_rows
+
+SUMMARY = {
+    "model": "net",
+    "recipe": {"seed": 3, "prune": {"method": "taylor"}},
+    "parameters": 1200,
+    "metric": "accuracy",
+    "float": 0.97,
+    "int8": 0.96,
+    "samples": 100,
+    "resources": {"weights_bytes": 1400, "arena_bytes": 900, "macs": 5000.0},
+    "budget": {"weights_bytes": 1536.0, "latency_ms": 2.5, "min_accuracy": 0.9},
+}
+
+
+def compression(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps(SUMMARY))
+    return folder
+
+
+def test_a_compression_is_a_line_wherever_it_was_saved(tmp_path: Path) -> None:
+    compression(tmp_path / "run" / "compress")
+    (inside, saved), without = read_runs([tmp_path / "run", compression(tmp_path / "saved")])
+    assert without == []
+    assert inside.run == str(tmp_path / "run")
+    assert (inside.method, inside.seed, inside.int8, inside.arena_bytes) == ("taylor", 3, 0.96, 900)
+    assert saved.budget == SUMMARY["budget"]
+    row = dict(zip(HEADER, run_rows([inside])[0], strict=True))
+    assert row["budget"] == "weights 1.5 KB, latency 2.50 ms, min_accuracy 0.9"
+    assert (row["parameters"], row["instructions"]) == ("1,200", "-")
+    assert kinds([inside]).startswith("float, int8: accuracy on the test split; weights, arena: exact")
+
+
+def test_a_deployment_knows_better_what_its_compression_promised(tmp_path: Path) -> None:
+    compression(tmp_path / "run" / "compress")
+    report = emulated()
+    (tmp_path / "run" / "report.json").write_text(to_json(report))
+    for path in (tmp_path / "run", tmp_path / "run" / "report.json"):
+        (line,), _ = read_runs([path])
+        assert (line.method, line.budget) == ("taylor", SUMMARY["budget"])
+        assert line.weights_bytes == report.flash.weights_bytes
+        assert report.counted is not None
+        assert line.instructions == report.counted.instructions
+
+
+def test_runs_without_a_result_are_named_and_damaged_ones_refused(tmp_path: Path) -> None:
+    (tmp_path / "going").mkdir()
+    (tmp_path / "file").write_text("")
+    assert read_runs([tmp_path / "going", tmp_path / "file"]) == ([], [tmp_path / "going", tmp_path / "file"])
+    for text in ("{", "[]", '{"resources": 3}'):
+        (tmp_path / "going" / "summary.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"TC-C110.*not a summary of a compression"):
+            read_runs([tmp_path / "going"])

@@ -1,0 +1,145 @@
+"""Several runs side by side: what each compression or deployment found, a line a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinycompress.errors import ConfigError
+from tinycompress.report.model import Report, Score, from_json
+from tinycompress.units import format_resource
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run. `weights_bytes` and `arena_bytes` are exact, `instructions` counted; scores are on the test split.
+
+    `budget` holds the limits of the compression by name. None is what the run did not find out.
+    """
+
+    run: str
+    model: str
+    method: str | None
+    seed: int | None
+    budget: Mapping[str, Score]
+    metric: str | None
+    samples: int | None
+    float: Score | None
+    int8: Score | None
+    parameters: int | None
+    weights_bytes: int | None
+    arena_bytes: int | None
+    macs: int | None
+    instructions: int | None
+
+
+def read_runs(paths: Iterable[Path]) -> tuple[list[RunLine], list[Path]]:
+    """The lines of all run directories that hold a result, and the paths that hold none (yet).
+
+    A path is a run directory, a folder that `CompressResult.save` wrote, or a report.json. Results appear whole, so
+    runs may be going on. ConfigError TC-C110 when a result cannot be read.
+    """
+    lines, without = [], []
+    for path in paths:
+        line = _read_run(path.parent if path.name == "report.json" else path)
+        if line is None:
+            without.append(path)
+        else:
+            lines.append(line)
+    return lines, without
+
+
+def _read_run(folder: Path) -> RunLine | None:
+    files = (folder / "compress" / "summary.json", folder / "summary.json")
+    found: dict[str, Any] = {}
+    for file in files:
+        if not found and (text := _text(file)) is not None:
+            found = _of_compression(_summary(text, file))
+    file = folder / "report.json"
+    if (text := _text(file)) is not None:
+        found |= _of_deployment(from_json(text, str(file)))
+    if not found:
+        return None
+    return RunLine(**{**dict.fromkeys(RunLine.__dataclass_fields__), "budget": {}, "run": str(folder), **found})
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _summary(text: str, file: Path) -> Mapping[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ConfigError("TC-C110", f"not a summary of a compression: {error}", where=str(file)) from None
+    if not isinstance(document, dict) or not isinstance(document.get("resources"), dict):
+        raise ConfigError("TC-C110", "not a summary of a compression", where=str(file))
+    return document
+
+
+def _of_compression(summary: Mapping[str, Any]) -> dict[str, Any]:
+    recipe, use = summary.get("recipe", {}), summary["resources"]
+    found = {name: summary.get(name) for name in ("metric", "samples", "float", "int8", "parameters")}
+    found |= {name: None if name not in use else round(use[name]) for name in ("weights_bytes", "arena_bytes", "macs")}
+    found |= {"model": summary.get("model", ""), "budget": summary.get("budget", {}), "seed": recipe.get("seed")}
+    return {**found, "method": recipe.get("prune", {}).get("method")}
+
+
+def _of_deployment(report: Report) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "model": report.model.name,
+        "parameters": report.model.parameters,
+        "weights_bytes": report.flash.weights_bytes,
+        "arena_bytes": report.ram.arena_bytes,
+        "macs": report.model.macs,
+        "instructions": None if report.counted is None else report.counted.instructions,
+    }
+    if report.provenance.seed is not None:
+        found["seed"] = report.provenance.seed
+    if report.accuracy is not None:
+        a = report.accuracy
+        found |= {"metric": a.metric, "samples": a.samples, "int8": a.int8}
+        found |= {} if a.float is None else {"float": a.float}
+    return found
+
+
+HEADER = ("run", "model", "budget", "method", "seed", "float", "int8", "parameters", "weights B", "arena B", "MACs",
+          "instructions")  # fmt: skip
+RIGHT = tuple(range(4, len(HEADER)))
+"""Columns of numbers."""
+
+
+def run_rows(lines: Sequence[RunLine]) -> list[tuple[str, ...]]:
+    """One row of text per run, under `HEADER`."""
+    return [
+        (
+            line.run,
+            line.model,
+            ", ".join(f"{n.removesuffix('_bytes').removesuffix('_ms')} {_limit(n, v)}" for n, v in line.budget.items())
+            or "-",
+            line.method or "-",
+            "-" if line.seed is None else str(line.seed),
+            *("-" if score is None else f"{score:.4f}" for score in (line.float, line.int8)),
+            *(
+                "-" if count is None else f"{count:,}"
+                for count in (line.parameters, line.weights_bytes, line.arena_bytes, line.macs, line.instructions)
+            ),
+        )
+        for line in lines
+    ]
+
+
+def _limit(name: str, value: Score) -> str:
+    return f"{value:g}" if name == "min_accuracy" else format_resource(name, value)
+
+
+def kinds(lines: Sequence[RunLine]) -> str:
+    """What kind of number stands in which column."""
+    metrics = " or ".join(dict.fromkeys(line.metric for line in lines if line.metric)) or "the task's metric"
+    return f"float, int8: {metrics} on the test split; weights, arena: exact; instructions: counted in the emulator"
