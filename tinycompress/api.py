@@ -11,6 +11,7 @@ from tinycompress.config import Config, ModelSection, load_config
 from tinycompress.errors import ConfigError
 from tinycompress.ir.graph import Graph, Preprocess, QuantGraph, Rounding
 from tinycompress.plan import Plan
+from tinycompress.plan.feed import Feed
 from tinycompress.plan.planner import Schedule
 from tinycompress.report.model import Report
 
@@ -55,11 +56,14 @@ def analyze(
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
     schedule: Schedule = "auto",
+    feed: Feed = "whole",
 ) -> Analysis:
     """Exact RAM and weights of `graph` on a board, layer by layer, and whether it fits."""
     from tinycompress.pipeline.analysis import analyze as analyze_graph
 
-    return analyze_graph(graph, _board(target), ram_bytes=ram_bytes, flash_bytes=flash_bytes, schedule=schedule)
+    return analyze_graph(
+        graph, _board(target), ram_bytes=ram_bytes, flash_bytes=flash_bytes, schedule=schedule, feed=feed
+    )
 
 
 def quantize(
@@ -90,11 +94,12 @@ def plan(
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
     schedule: Schedule = "auto",
+    feed: Feed = "whole",
 ) -> Plan:
     """The checked plan of `graph` on a board (`pipeline.planning.plan_for`); BudgetError when it does not fit."""
     from tinycompress.pipeline.planning import plan_for
 
-    return plan_for(graph, _board(target), ram_bytes, flash_bytes, schedule=schedule)
+    return plan_for(graph, _board(target), ram_bytes, flash_bytes, schedule=schedule, feed=feed)
 
 
 def deploy(

@@ -82,9 +82,13 @@ class QuantizeSection(Section):
 
 
 class PlanSection(Section):
-    """Schedule of the generated code: layer by layer, row-streamed, or whichever the budget asks for."""
+    """Schedule of the generated code: layer by layer, row-streamed, or whichever the budget asks for.
+
+    With `feed` rows the caller gives the input row by row, it never is in memory as a whole; the plan is streamed then.
+    """
 
     schedule: Literal["layers", "streamed", "auto"] = "auto"
+    feed: Literal["whole", "rows"] = "whole"
 
 
 class BuildSection(Section):

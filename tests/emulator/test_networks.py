@@ -109,6 +109,18 @@ def test_streamed_networks_are_exact_and_small(
     compare_with_stored(f"{name}-streamed", report.counted.instructions, request)
 
 
+@pytest.mark.parametrize("name", ["ic", "kws", "vww"])
+def test_networks_fed_by_rows_are_exact_and_smaller(
+    name: str, data_dir: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    model = data_dir / "models" / "mlperf_tiny" / MLPERF_TINY[name]
+    report = deployed(model, tmp_path, "unicorn", "zig", **{"plan.schedule": "streamed", "plan.feed": "rows"})
+    assert report.ram.total_bytes <= {"ic": 11_500, "kws": 4_100, "vww": 13_000}[name]
+    assert any("fed by rows" in note for note in report.notes)
+    assert report.counted is not None
+    compare_with_stored(f"{name}-fed", report.counted.instructions, request)
+
+
 def test_multiply_accumulate_pairs_are_in_the_machine_code(data_dir: Path, tmp_path: Path) -> None:
     """SMLAD stands in the code that convolution, depthwise convolution and fully connected layers run."""
     found: dict[str, set[str]] = {}

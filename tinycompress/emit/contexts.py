@@ -21,7 +21,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class IoContext:
-    """An input or output of the model; `macros` are its macro stems, the short one of an only input last."""
+    """An input or output of the model; `macros` are its macro stems, the short one of an only input last.
+
+    `fed_rows` is the number of rows of an input that is fed by rows, else 0.
+    """
 
     member: str
     macros: tuple[str, ...]
@@ -34,6 +37,7 @@ class IoContext:
     notes: tuple[str, ...]
     scale: str | None
     zero_point: int | None
+    fed_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,23 @@ class ProgramLine:
 
 
 @dataclass(frozen=True)
+class FeedContext:
+    """An inference whose input arrives by rows: what it keeps between them, and its work per row in MACs."""
+
+    tensor: str
+    c_type: str
+    counter: str
+    offset: int
+    bytes: int
+    advance_signature: str
+    advance_arguments: str
+    state_value: str
+    macs_largest: int
+    macs_mean: int
+    macs_after_last: int
+
+
+@dataclass(frozen=True)
 class HeaderContext:
     """<model>.h; `run_buffers` are the buffer parameters of <model>_run, empty when there is no such function."""
 
@@ -157,6 +178,7 @@ class HeaderContext:
     state_argument: str
     quantizers: tuple[QuantizerContext, ...]
     run_buffers: str
+    feed: FeedContext | None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinycompress.emit.contexts import IoContext, QuantizerContext, StateContext
+from tinycompress.emit.contexts import FeedContext, IoContext, QuantizerContext, StateContext
 from tinycompress.emit.describe import input_notes, output_notes, tensor_text
 from tinycompress.emit.layers import Naming
 from tinycompress.emit.names import Names
@@ -12,6 +12,7 @@ from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir.fixedpoint import integer_range
 from tinycompress.ir.graph import GraphInput
 from tinycompress.ir.tensor import Tensor
+from tinycompress.plan.feed import counter_bytes, feed_work
 from tinycompress.plan.model import Plan
 
 
@@ -56,6 +57,31 @@ def _io(plan: Plan, name: str, member: str, kind: str, is_only: bool, notes: tup
         notes=notes,
         scale=_float(q.tensor_scale) if q else None,
         zero_point=q.tensor_zero_point if q else None,
+        fed_rows=len(plan.placements[name].offsets) if name == plan.fed_input else 0,
+    )
+
+
+def feed(plan: Plan, naming: Naming, *, layers_read_state: bool) -> FeedContext | None:
+    """How the input is fed by rows; None where it is there as a whole."""
+    if plan.fed_input is None:
+        return None
+    tensor, work = plan.graph.tensors[plan.fed_input], feed_work(plan)
+    rows = len(plan.placements[plan.fed_input].offsets)
+    highest = max(len(plan.steps), *(len(placement.offsets) for placement in plan.placements.values()))
+    state = ((f"const {naming.prefix}_state *state", "state"),) if layers_read_state else ()
+    parts = (("uint8_t *arena", "arena"), *state)
+    return FeedContext(
+        tensor=naming.tensors[plan.fed_input],
+        c_type=tensor.dtype.c_type,
+        counter=f"uint{8 * counter_bytes((highest,))}_t",
+        offset=plan.progress_offset,
+        bytes=plan.progress_bytes,
+        advance_signature=", ".join(p for p, _ in parts),
+        advance_arguments=", ".join(a for _, a in parts),
+        state_value="state, " if plan.graph.states else "",
+        macs_largest=work.largest,
+        macs_mean=work.total // rows,
+        macs_after_last=work.after_last,
     )
 
 
@@ -99,21 +125,29 @@ def quantizers(plan: Plan, inputs: tuple[IoContext, ...]) -> list[QuantizerConte
         if tensor.qparams is not None and tensor.dtype.itemsize <= 2:
             function = "quantize_input" if len(inputs) == 1 else f"quantize_{io.member}"
             found.append(_quantizer(item, tensor, function))
+            if io.fed_rows:
+                found.append(_quantizer(item, tensor, "quantize_row", io.fed_rows))
     return found
 
 
-def _quantizer(item: GraphInput, tensor: Tensor, function: str) -> QuantizerContext:
+def _quantizer(item: GraphInput, tensor: Tensor, function: str, rows: int = 1) -> QuantizerContext:
+    """For the whole input, or for one of `rows` rows of it, whose values are in the order of the arena's."""
     p = item.preprocess
     channels = tensor.shape[-1] if tensor.shape else 1
-    outer = tensor.elements // channels
+    outer = tensor.elements // channels // rows
+    is_row = function == "quantize_row"
     channels_first = len(tensor.shape) > 1 and len(item.source_layout) > 1 and item.source_layout[0] == "C"
+    channels_first = channels_first and not is_row
     low, high = integer_range(tensor.dtype)
     per_channel = len(p.mean) > 1 or len(p.std) > 1
     mean, std = (v * channels if per_channel and len(v) == 1 else v for v in (p.mean, p.std))
     layout = f" ({item.source_layout})" if item.source_layout else ""
+    values = f"{tensor.elements} values{layout} as input"
+    if is_row:
+        values = f"{tensor.elements // rows} values of one row, {outer} x {channels} channels, as a row of input"
     return QuantizerContext(
         function=function,
-        comment=f"The user's {tensor.elements} values{layout} as input {item.tensor!r}, preprocessing included.",
+        comment=f"The user's {values} {item.tensor!r}, preprocessing included.",
         c_type=tensor.dtype.c_type,
         outer=outer,
         channels=channels,

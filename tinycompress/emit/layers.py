@@ -52,7 +52,7 @@ class LayerWriter:
         self.naming = naming
         self.headers = headers
         self.trace = {name: i for i, name in enumerate(plan.trace_tensors)}
-        self.is_program = plan.is_interleaved
+        self.is_program = plan.is_interleaved or plan.fed_input is not None
 
     def context(self, layer: LayerPlan) -> LayerContext:
         """The context of one layer."""

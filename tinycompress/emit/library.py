@@ -16,22 +16,24 @@ from tinycompress.emit.contexts import (
     WeightsContext,
 )
 from tinycompress.emit.describe import operator_text, shape_text
-from tinycompress.emit.interface import inputs_and_outputs, quantizers, states
+from tinycompress.emit.interface import feed, inputs_and_outputs, quantizers, states
 from tinycompress.emit.layers import LayerWriter, Naming
 from tinycompress.emit.names import Names, comment_text, prefix_for
 from tinycompress.ir.graph import Rounding
-from tinycompress.plan.model import ARENA_ALIGN, LayerPlan, Plan
+from tinycompress.plan.model import ARENA_ALIGN, INPUT_ROWS, LayerPlan, Plan
 
 _RESERVED = (
     "inputs", "outputs", "state", "state_reset", "invoke", "run", "program", "quantize_input",
 )  # fmt: skip
+_RESERVED_FED = ("begin", "row", "push_row", "end", "advance", "progress", "progress_fits", "quantize_row")
 STEPS_PER_LINE = 24
 
 
 def name_library(plan: Plan, prefix: str | None = None) -> Naming:
     """C names for everything in the plan. Only the names depend on the user's strings."""
     prefix = prefix or prefix_for(plan.graph.name)
-    files = Names((*_RESERVED, *(f"quantize_{i}" for i in plan.graph.input_names)))
+    reserved = (*_RESERVED, *_RESERVED_FED) if plan.fed_input else _RESERVED
+    files = Names((*reserved, *(f"quantize_{i}" for i in plan.graph.input_names)))
     functions: dict[int, str] = {}
     params: dict[int, str] = {}
     arrays: dict[tuple[int, str], str] = {}
@@ -74,8 +76,10 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
     peak = plan.layers[plan.peak_layer] if plan.layers else None
     used = {r.tensor for layer in layers for r in (*layer.reads, *layer.writes)}
     used |= {naming.tensors[state.write] for state in plan.graph.states}
+    used |= {naming.tensors[plan.fed_input]} if plan.fed_input else set()
     tensors = tuple(_tensor(plan, naming, n) for n in plan.placements if naming.tensors[n] in used)
-    program = _program(plan) if plan.is_interleaved else ()
+    program = _program(plan) if plan.is_interleaved or plan.fed_input else ()
+    reads_state = any(r.base != "arena" for layer in layers for r in layer.reads)
     return ModelContext(
         prefix=naming.prefix,
         macro=naming.macro,
@@ -91,6 +95,7 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         state_argument=f"{naming.prefix}_state *state, " if plan.graph.states else "",
         quantizers=tuple(quantizers(plan, inputs)),
         run_buffers=_run_buffers(naming.macro, inputs, outputs, bool(plan.graph.states)),
+        feed=feed(plan, naming, layers_read_state=reads_state),
         is_single_rounding=plan.graph.rounding is Rounding.SINGLE,
         headers=tuple(sorted({"tc_rows.h", "tc_quantize.h", *(layer.kernel.header for layer in plan.layers)})),
         bound_note=_bound_note(plan),
@@ -105,7 +110,7 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         layers=layers,
         program=program,
         program_steps=len(plan.steps),
-        program_type="uint8_t" if len(plan.layers) <= 256 else "uint16_t",
+        program_type="uint8_t" if len(plan.layers) + bool(plan.fed_input) <= 256 else "uint16_t",
     )
 
 
@@ -169,6 +174,7 @@ def _arena_table(plan: Plan) -> tuple[str, ...]:
             continue
         layer = producers.get(name)
         what = f"{layer.op.name}: {operator_text(layer.op, plan.graph)}" if layer else "input"
+        what += ", fed by rows" if name == plan.fed_input else ""
         if name in overwritten:
             what += f", written over {overwritten[name]}"
         if placement.view_of:
@@ -184,6 +190,9 @@ def _arena_table(plan: Plan) -> tuple[str, ...]:
             what = "running sums" if layer.accumulator_bytes else "scratch"
             live = f"{layer.index}..{layer.index}"
             rows.append((at, 1, f" {at:7} {size:7}   {live:8}  {what} of {layer.op.name}"))
+    if plan.fed_input:
+        at, size = plan.progress_offset, plan.progress_bytes
+        rows.append((at, 2, f" {at:7} {size:7}   {'in..out':8}  progress between rows"))
     return tuple(text for _, _, text in sorted(rows))
 
 
@@ -206,19 +215,29 @@ def _overwritten(plan: Plan) -> dict[str, str]:
 
 
 def _program(plan: Plan) -> tuple[ProgramLine, ...]:
-    """The steps in lines, each with the layers it runs; a line begins where the first layer makes another row."""
+    """The steps in lines, each with what it runs; a line begins with a row of a fed input, else of the first layer."""
+    opener = INPUT_ROWS if plan.fed_input else 0
     lines: list[list[int]] = [[]]
     for step in plan.steps:
-        first_again = step.layer == 0 and lines[-1] and lines[-1][-1] != 0
-        if first_again or len(lines[-1]) == STEPS_PER_LINE:
+        opens_again = step.layer == opener and lines[-1] and lines[-1][-1] != opener
+        if opens_again or len(lines[-1]) == STEPS_PER_LINE:
             lines.append([])
         lines[-1].append(step.layer)
     result = []
     for line in lines:
         runs = [(layer, len(list(group))) for layer, group in itertools.groupby(line)]
-        names = " ".join(f"{plan.layers[i].op.name}{f' x{n}' if n > 1 else ''}" for i, n in runs)
-        result.append(ProgramLine(names, wrapped(str(layer) for layer in line)))
+        names = " ".join(f"{_step_name(plan, i)}{f' x{n}' if n > 1 else ''}" for i, n in runs)
+        result.append(ProgramLine(names, wrapped(str(opcode(plan, layer)) for layer in line)))
     return tuple(result)
+
+
+def _step_name(plan: Plan, layer: int) -> str:
+    return "row" if layer == INPUT_ROWS else plan.layers[layer].op.name
+
+
+def opcode(plan: Plan, layer: int) -> int:
+    """What stands in the program for a step of `layer`; rows of the input follow the layers."""
+    return len(plan.layers) if layer == INPUT_ROWS else layer
 
 
 def weights_context(plan: Plan, naming: Naming) -> WeightsContext:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from tinycompress.emit.layers import Naming
+from tinycompress.emit.library import opcode
 from tinycompress.plan.check import PlanFault
 from tinycompress.plan.model import Plan
 
@@ -40,6 +41,9 @@ def read_back(text: str, plan: Plan, naming: Naming) -> None:
         planned = layer.accumulator_offset if layer.accumulator_bytes else layer.scratch_offset
         if layer.index in naming.scratch and work.get(naming.scratch[layer.index]) != planned:
             raise PlanFault(f"{layer.op.name} works at {work.get(naming.scratch[layer.index])}, planned at {planned}")
+    kept = re.findall(rf"^    {naming.macro}_PROGRESS = (\d+)", code, re.MULTILINE)
+    if kept != ([str(plan.progress_offset)] if plan.fed_input else []):
+        raise PlanFault(f"progress is kept at {kept}, planned at {plan.progress_offset}")
     _check_functions(code, plan, naming)
     _check_order(code, arrays, plan, naming)
 
@@ -60,11 +64,12 @@ def _check_functions(code: str, plan: Plan, naming: Naming) -> None:
 
 def _check_order(code: str, arrays: Mapping[str, tuple[int, ...]], plan: Plan, naming: Naming) -> None:
     """The steps run in the plan's order: by the program's bytes, or by the loops of the entry point."""
-    planned = tuple(step.layer for step in plan.steps)
-    if plan.is_interleaved:
+    if plan.fed_input or plan.is_interleaved:
+        planned = tuple(opcode(plan, step.layer) for step in plan.steps)
         if arrays[f"{naming.prefix}_program"] != planned:
             raise PlanFault("the program's bytes are not the plan's steps")
         return
+    planned = tuple(step.layer for step in plan.steps)
     number = {name: index for index, name in naming.functions.items()}
     body = code[code.index(f"tc_status {naming.prefix}_invoke(") :]
     made: list[int] = []

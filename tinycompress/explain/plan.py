@@ -23,6 +23,16 @@ EXPLAIN = {
         "A streamed plan gives every row an address of its own in a table of 16-bit word numbers, which reaches 262140 bytes. Networks "
         "with a larger working set even when streamed are planned layer by layer, or compressed first."
     ),
+    "TC-M506": (
+        "With feed 'rows' the caller gives the input one row after the other, in the order in which the plan asks for them. With several "
+        "inputs the plan would also decide whose row is next, which callers with two sensors cannot follow. Deploy the model with feed "
+        "'whole', or join the inputs into one before the network."
+    ),
+    "TC-C134": (
+        "Layer by layer, the first layer runs to its end before the second begins, so the whole input would have to be kept although it "
+        "arrives in rows. Feeding rows saves memory only in a streamed plan. Use --schedule streamed or auto with --feed rows, or --feed "
+        "whole with --schedule layers."
+    ),
     "TC-B101": (
         "The arena (all activations, scratch, inputs and outputs) plus state does not fit the RAM given. The message says how many bytes are "
         "missing and which layer is running at the peak. Plan with schedule 'streamed' or 'auto', which keep rows instead of whole "

@@ -8,8 +8,9 @@ from tinycompress.boards import Board
 from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.pipeline.planning import plan_for
-from tinycompress.pipeline.reporting import layer_reports, model_report
+from tinycompress.pipeline.reporting import feed_notes, layer_reports, model_report
 from tinycompress.plan import Plan, plan
+from tinycompress.plan.feed import Feed
 from tinycompress.plan.planner import Schedule
 from tinycompress.report.model import Layer, Model
 from tinycompress.units import format_bytes, format_count
@@ -68,11 +69,12 @@ def analyze(
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
     schedule: Schedule = "auto",
+    feed: Feed = "whole",
 ) -> Analysis:
     """Plan within the budgets (default: all the board has); where that fails, plan without and say what is exceeded."""
     verdict = None
     try:
-        chosen = plan_for(graph, board, ram_bytes, flash_bytes, schedule=schedule)
+        chosen = plan_for(graph, board, ram_bytes, flash_bytes, schedule=schedule, feed=feed)
     except BudgetError as error:
         verdict = error.what
         chosen = plan(graph, has_dsp=board.has_dsp)
@@ -89,7 +91,7 @@ def analyze(
         peak=_live_at_peak(chosen),
         layers=layer_reports(chosen, None, counted=True),
         verdict=verdict,
-        notes=graph.notes,
+        notes=(*graph.notes, *feed_notes(chosen)),
     )
 
 

@@ -10,6 +10,7 @@ from tinycompress.cost.macs import graph_shapes, macs, op_macs
 from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.plan import Plan, plan
+from tinycompress.plan.feed import Feed
 from tinycompress.plan.planner import Schedule
 
 if TYPE_CHECKING:
@@ -26,22 +27,25 @@ def plan_for(
     flash_bytes: int | None = None,
     *,
     schedule: Schedule = "auto",
+    feed: Feed = "whole",
 ) -> Plan:
     """The checked plan of `graph` on `board`, within the budgets where they are given.
 
     The stack's share of RAM and FLASH_FOR_CODE_BYTES of flash stay free. ``streamed`` without a RAM budget takes the
-    smallest arena, with one the fastest plan inside it; ``auto`` streams only what does not fit otherwise. BudgetError
-    TC-B101 (RAM) or TC-B102 (flash) when it does not fit.
+    smallest arena, with one the fastest plan inside it; ``auto`` streams only what does not fit otherwise; `feed` rows
+    is streamed either way (`plan.plan`). BudgetError TC-B101 (RAM) or TC-B102 (flash) when it does not fit.
     """
     board_ram = board.ram_bytes - board.stack_bytes
     ram = board_ram if ram_bytes is None else ram_bytes
     limit = board.flash_bytes - FLASH_FOR_CODE_BYTES if flash_bytes is None else flash_bytes
     name = f"board {board.id!r}" if ram_bytes is None and flash_bytes is None else "the budget"
-    if schedule == "streamed" and ram_bytes is None:
-        smallest = plan(graph, has_dsp=board.has_dsp, flash_bytes=limit, board=name, schedule=schedule)
+    if (schedule == "streamed" or feed == "rows") and ram_bytes is None:
+        smallest = plan(graph, has_dsp=board.has_dsp, flash_bytes=limit, board=name, schedule=schedule, feed=feed)
         if smallest.arena_bytes + smallest.state_bytes <= board_ram:
             return smallest
-    return plan(graph, has_dsp=board.has_dsp, ram_bytes=ram, flash_bytes=limit, board=name, schedule=schedule)
+    return plan(
+        graph, has_dsp=board.has_dsp, ram_bytes=ram, flash_bytes=limit, board=name, schedule=schedule, feed=feed
+    )
 
 
 def weights_limit(budget: BudgetSection, code_bytes: int) -> int | None:

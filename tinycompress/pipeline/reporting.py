@@ -15,6 +15,7 @@ from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.store import graph_sha256
 from tinycompress.pipeline.measuring import TargetRun
 from tinycompress.pipeline.target import Target
+from tinycompress.plan.feed import feed_work
 from tinycompress.plan.model import LayerPlan, Plan
 from tinycompress.report import model as m
 
@@ -76,6 +77,20 @@ def ram_report(plan: Plan, firmware: Firmware) -> m.Ram:
     )
 
 
+def feed_notes(plan: Plan) -> tuple[str, ...]:
+    """What a reader must know of a plan whose input is fed by rows; nothing where it is resident."""
+    if plan.fed_input is None:
+        return ()
+    placement, work = plan.placements[plan.fed_input], feed_work(plan)
+    rows, size = len(placement.offsets), placement.row_bytes
+    return (
+        f"input {plan.fed_input} is fed by rows, {rows} of {size} B: the arena holds only those still needed; the "
+        f"{rows * size:,} B from which the measuring firmware copies them are not RAM of the library",
+        f"{work.after_last:,} of {work.total:,} MACs are left when the last row arrives, at most {work.largest:,} "
+        "after any row",
+    )
+
+
 def flash_report(firmware: Firmware) -> m.Flash:
     """Flash of the library in the ELF."""
     sizes = firmware.library_sizes
@@ -120,7 +135,7 @@ def build_report(
         layers=layer_reports(plan, run.layer_cycles, counted=target.emulate),
         validation=run.validation,
         accuracy=accuracy,
-        notes=(*imported.notes, *(n for n in plan.graph.notes if n not in imported.notes)),
+        notes=(*imported.notes, *(n for n in plan.graph.notes if n not in imported.notes), *feed_notes(plan)),
         capacity=m.Capacity(board.ram_bytes, board.flash_bytes),
     )
     return m.check(replace(report, limits=_limits(report, plan, budget)))

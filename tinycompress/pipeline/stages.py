@@ -200,7 +200,8 @@ class Pipeline:
         require_macs(graph, budget)
         self.progress("plan", f"{graph.name} for {self.board.id}")
         flash = weights_limit(budget, code_bytes)
-        return plan_for(graph, self.board, budget.ram_bytes, flash, schedule=self.config.plan.schedule)
+        how = self.config.plan
+        return plan_for(graph, self.board, budget.ram_bytes, flash, schedule=how.schedule, feed=how.feed)
 
     def analyze(self) -> Analysis:
         """What the network needs on the board, and whether it fits."""
@@ -214,6 +215,7 @@ class Pipeline:
             ram_bytes=budget.ram_bytes,
             flash_bytes=weights_limit(budget, 0),
             schedule=self.config.plan.schedule,
+            feed=self.config.plan.feed,
         )
 
     @functools.cached_property

@@ -10,7 +10,8 @@ It knows the graph, the steps and the addresses, and proves for the schedule at 
 4. every layer makes every row exactly once, top down;
 5. scratch is disjoint from every live row, and an accumulator is unbroken from a layer's first step to its last;
 6. outputs and state to keep are intact at the end;
-7. padding rows are long enough, and the declared arena is the one used.
+7. padding rows are long enough, and the declared arena is the one used;
+8. rows of a fed input arrive once, top down, and what is remembered between them is never written over.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from tinycompress.ir import ops as o
 from tinycompress.ir.tensor import Tensor
-from tinycompress.plan.model import ARENA_ALIGN, LayerPlan, Plan, Step
+from tinycompress.plan.model import ARENA_ALIGN, INPUT_ROWS, LayerPlan, Plan, Step
 
 WORD = 4
 SCRATCH_ALIGNMENT = 8
@@ -155,22 +156,29 @@ class _Checker:
             rows, size = _rows_of(self.plan.graph.tensors[name])
             if len(placement.offsets) != rows or placement.row_bytes != size:
                 self.fail(f"{name} is placed as {len(placement.offsets)} rows of {placement.row_bytes} B")
-        for name in (*self.plan.graph.input_names, *self.plan.graph.outputs):
+        whole = [name for name in self.plan.graph.input_names if name != self.plan.fed_input]
+        for name in (*whole, *self.plan.graph.outputs):
             if not self.plan.placements[name].is_contiguous:
                 self.fail(f"{name} is an input or output, but its rows are not contiguous")
 
     def run(self) -> None:
         graph = self.plan.graph
         self.check_shapes()
+        fed = self.plan.fed_input
         for name in graph.input_names:
-            for row in range(_rows_of(graph.tensors[name])[0]):
+            for row in range(_rows_of(graph.tensors[name])[0] if name != fed else 0):
                 self.write(name, row)
+        self.begin_progress()
         for number, step in enumerate(self.plan.steps):
-            self.step(number, step)
-        for layer in self.plan.layers:
-            for name in layer.op.outputs:
-                if self.made.get(name, 0) != _rows_of(graph.tensors[name])[0]:
-                    self.fail(f"{name} ends with {self.made.get(name, 0)} rows made")
+            if step.layer == INPUT_ROWS:
+                self.feed(number, step)
+            else:
+                self.step(number, step)
+            self.check_progress(number)
+        made = [name for layer in self.plan.layers for name in layer.op.outputs]
+        for name in made if fed is None else (fed, *made):
+            if self.made.get(name, 0) != _rows_of(graph.tensors[name])[0]:
+                self.fail(f"{name} ends with {self.made.get(name, 0)} rows made")
         for name in (*graph.outputs, *(s.write for s in graph.states)):
             for row in range(_rows_of(graph.tensors[name])[0]):
                 self.read(name, row, "the end of the inference")
@@ -198,6 +206,30 @@ class _Checker:
         for name, row in writes:
             self.write(name, row)
             self.made[name] = row + 1
+
+    def feed(self, number: int, step: Step) -> None:
+        """The caller writes the input's next row, at any time since the step before."""
+        name = self.plan.fed_input
+        if name is None or step.rows != 1 or step.first_row != self.made.get(name, 0):
+            self.fail(f"step {number} feeds {step.rows} rows from {step.first_row}, out of turn")
+            return
+        self.write(name, step.first_row)
+        self.made[name] = step.first_row + 1
+
+    def begin_progress(self) -> None:
+        """Tags what a fed inference remembers: two counters and one for each layer, behind everything else."""
+        at, size = self.plan.progress_offset, self.plan.progress_bytes
+        counters = 2 + len(self.plan.layers)
+        if (size >= 2 * counters) != (self.plan.fed_input is not None) or at % WORD or at < 0:
+            self.fail(f"keeps its progress in {size} B at {at}")
+        if size:
+            self.arena.tags[at:] = self.arena.tag("progress", 0, size)
+            self.used = self.plan.arena_bytes
+
+    def check_progress(self, number: int) -> None:
+        at, size = self.plan.progress_offset, self.plan.progress_bytes
+        if size and not np.array_equal(self.arena.tags[at:], self.arena.tag("progress", 0, size)):
+            self.fail(f"step {number} writes over the progress at {at}")
 
     def output_rows(self, layer: LayerPlan, name: str, step: Step, why: str) -> range:
         height, _ = _rows_of(self.plan.graph.tensors[name])

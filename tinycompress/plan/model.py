@@ -15,11 +15,16 @@ from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
 
 ARENA_ALIGN = 16
 """Alignment in bytes of the arena the caller hands over; offsets are relative to such an address."""
+INPUT_ROWS = -1
+"""The `layer` of a step in which the caller gives the input's next rows."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Layer `layer` makes output rows first_row … first_row + rows − 1; an accumulating one takes these input rows."""
+    """Layer `layer` makes output rows first_row … first_row + rows − 1; an accumulating one takes these input rows.
+
+    Where the input is fed row by row, `layer` INPUT_ROWS stands for the arrival of these rows of it.
+    """
 
     layer: int
     first_row: int
@@ -75,6 +80,8 @@ class Plan:
     `views` are Reshape operators that need no code. `trace_tensors` are the activations in the order of trace indices.
     `padding_rows` are the constant rows that stand for vertical padding: (fill byte, bytes), one per distinct fill.
     `schedule` is 'layers' or 'streamed'; `order_method` names the search that found the order.
+    `fed_input` is the input whose rows arrive one by one, as steps of their own, None when inputs are there before the
+    first step. What such an inference knows between two rows is kept in `progress_bytes` at the end of the arena.
     """
 
     graph: QuantGraph
@@ -90,12 +97,19 @@ class Plan:
     padding_rows: tuple[tuple[int, int], ...] = ()
     schedule: str = "layers"
     order_method: str = "exact"
+    fed_input: str | None = None
+    progress_bytes: int = 0
 
     @property
     def is_interleaved(self) -> bool:
         """Whether layers take turns: some layer makes rows after a later one began. Otherwise no program is needed."""
         order = [step.layer for step in self.steps]
         return order != sorted(order)
+
+    @property
+    def progress_offset(self) -> int:
+        """Where in the arena the progress of a fed inference is kept: behind everything else."""
+        return self.arena_bytes - self.progress_bytes
 
     @property
     def arena_is_optimal(self) -> bool:

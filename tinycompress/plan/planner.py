@@ -15,6 +15,7 @@ from tinycompress.kernels import KERNELS
 from tinycompress.kernels.catalogue import KernelTable
 from tinycompress.plan.check import check
 from tinycompress.plan.choose import Choice, cheapest, shrink_flash, shrink_scratch
+from tinycompress.plan.feed import Feed, fed_input
 from tinycompress.plan.model import LayerPlan, Placement, Plan
 from tinycompress.plan.place import Placed, place
 from tinycompress.plan.program import layer_by_layer
@@ -50,6 +51,7 @@ def plan(
     flash_bytes: int | None = None,
     board: str = "the budget",
     schedule: Schedule = "layers",
+    feed: Feed = "whole",
     kernels: KernelTable = KERNELS,
     state_budget: int = STATE_BUDGET,
 ) -> Plan:
@@ -57,28 +59,33 @@ def plan(
 
     `schedule` 'layers' runs whole layers with the cheapest kernels; 'streamed' keeps rows instead of tensors and takes
     the smallest arena (the fastest within `ram_bytes`, when given); 'auto' streams only what does not fit otherwise.
+    With `feed` 'rows' the plan is streamed and the caller gives the input row by row: only the rows still needed are in
+    memory (ConfigError TC-C134 with 'layers', UnsupportedOpError TC-M506 for several inputs).
     `ram_bytes` limits arena and state, `flash_bytes` the packed weights; cheaper kernels give way to smaller ones
     before BudgetError TC-B101 (RAM) or TC-B102 (flash) says by how much and at which layer; `board` names the limit.
     `state_budget` bounds the exact search for streamed orders. Raises UnsupportedOpError TC-M502 when an operator has
     no exact kernel.
     """
+    fed = fed_input(graph, schedule, feed)
     choices = cheapest(graph, kernels, has_dsp=has_dsp)
     if flash_bytes is not None:
         padding_bytes = sum(size for _, size in padding_rows(choices, graph))
         choices = shrink_flash(choices, graph, flash_bytes - padding_bytes)
     state_bytes = sum(graph.tensors[s.read].bytes for s in graph.states)
     arena_limit = None if ram_bytes is None else ram_bytes - state_bytes
-    result = None if schedule == "streamed" else _plan_layers(graph, choices, arena_limit)
+    result = None if schedule == "streamed" or fed else _plan_layers(graph, choices, arena_limit)
     if result is None or (schedule == "auto" and arena_limit is not None and result.arena_bytes > arena_limit):
-        result = _plan_streamed(graph, choices, arena_limit, state_budget)
+        result = _plan_streamed(graph, choices, arena_limit, state_budget, fed)
     check(result)
     _enforce(result, ram_bytes, flash_bytes, board)
     return result
 
 
-def _plan_streamed(graph: QuantGraph, choices: tuple[Choice, ...], arena_limit: int | None, state_budget: int) -> Plan:
+def _plan_streamed(
+    graph: QuantGraph, choices: tuple[Choice, ...], arena_limit: int | None, state_budget: int, fed: str | None
+) -> Plan:
     """The fastest streamed plan that fits; the smallest when there is no limit or nothing fits."""
-    best = fastest_within(graph, choices, arena_limit, state_budget)
+    best = fastest_within(graph, choices, arena_limit, state_budget, fed)
     if best.arena_bytes > MAX_TABLE_BYTES:
         raise UnsupportedOpError(
             "TC-M505",

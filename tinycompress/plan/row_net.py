@@ -24,7 +24,8 @@ Done = tuple[int, ...]
 class RowTensor:
     """A tensor of the arena. `slot_bytes` is what one row takes: whole words unless its rows must be contiguous.
 
-    Contiguous (`is_block`) are inputs, outputs, kept state, and tensors that a view cuts into other rows.
+    Contiguous (`is_block`) are inputs that are there at once, outputs, kept state, and tensors that a view cuts into
+    other rows.
     """
 
     name: str
@@ -93,6 +94,19 @@ class RowNet:
         item, step = self.nodes[node], done[node]
         return step < item.steps and all(self.made(r.tensor, done) >= r.needed[step] for r in item.reads)
 
+    def is_source(self, node: int) -> bool:
+        """True for a node that reads nothing in the arena: rows from outside."""
+        return not self.nodes[node].reads
+
+    def is_awaited(self, node: int, done: Sequence[int]) -> bool:
+        """True when some layer is still to read what the node makes next."""
+        item = self.nodes[node]
+        return any(
+            self.nodes[n].reads[k].free[done[n]] < made[done[node] + 1]
+            for made, tensor in zip(item.made, item.writes, strict=True)
+            for n, k in self.tensors[tensor].readers
+        )
+
     def overwrites(self, node: int, done: Sequence[int]) -> int | None:
         """The operand whose rows die in the node's next step and may be overwritten by it; None when there is none."""
         item, step = self.nodes[node], done[node]
@@ -146,21 +160,25 @@ def _advanced(done: Sequence[int], node: int) -> list[int]:
     return after
 
 
-def build_net(graph: QuantGraph, choices: Sequence[Choice]) -> RowNet:
-    """The row network of `graph` under `choices`, in their order."""
-    return _Builder(graph, choices).build()
+def build_net(graph: QuantGraph, choices: Sequence[Choice], fed: str | None = None) -> RowNet:
+    """The row network of `graph` under `choices`, in their order.
+
+    The rows of input `fed` are made by a node of their own, the last one, whose steps the caller takes.
+    """
+    return _Builder(graph, choices, fed).build()
 
 
 class _Builder:
-    def __init__(self, graph: QuantGraph, choices: Sequence[Choice]) -> None:
+    def __init__(self, graph: QuantGraph, choices: Sequence[Choice], fed: str | None) -> None:
         self.graph = graph
         self.choices = choices
+        self.fed = fed
         self.roots = storage_roots(graph)
         self.outside = {self.roots[s.read] for s in graph.states}
         kept = {self.roots[n] for n in (*graph.outputs, *(s.write for s in graph.states))}
         self.names = [r for r in dict.fromkeys(self.roots.values()) if r not in self.outside]
         self.kept = kept - self.outside
-        self.blocks = {*self.kept, *(self.roots[n] for n in graph.input_names)} | self._recut()
+        self.blocks = {*self.kept, *(self.roots[n] for n in graph.input_names if n != fed)} | self._recut()
         self.number = {name: i for i, name in enumerate(self.names)}
 
     def _recut(self) -> set[str]:
@@ -179,6 +197,8 @@ class _Builder:
 
     def build(self) -> RowNet:
         nodes = tuple(self.node(choice) for choice in self.choices)
+        if self.fed is not None:
+            nodes = (*nodes, self.feeder(self.fed))
         producer = {t: i for i, node in enumerate(nodes) for t in node.writes}
         readers: Mapping[int, list[tuple[int, int]]] = {i: [] for i in range(len(self.names))}
         for i, node in enumerate(nodes):
@@ -217,6 +237,12 @@ class _Builder:
             scratch=int(round_up(choice.scratch_bytes, SCRATCH_ALIGN)),
             accumulator=int(round_up(choice.accumulator_bytes, SCRATCH_ALIGN)),
         )
+
+    def feeder(self, name: str) -> RowNode:
+        """The caller as a node: makes one row of the input per step from nothing in the arena."""
+        rows = tensor_rows(self.graph.tensors[name])
+        first = tuple(range(rows))
+        return RowNode(f"rows of {name}", rows, first, (), (self.number[name],), ((*first, rows),), 0, 0)
 
     def reads(self, choice: Choice) -> tuple[RowRead, ...]:
         """Operands by storage: a view's rows are mapped to the rows of the tensor whose bytes it shares."""

@@ -1,7 +1,8 @@
 """Streamed schedules of least working set: pull orders with cuts, and an exact search over step vectors.
 
-The search rests on one fact: a ready step that fits and does not enlarge the live set never becomes dearer by waiting
-(more consumers of its rows are finished then), so it is taken at once. What is left to branch on is small.
+The search rests on two facts. A ready step that fits and does not enlarge the live set never becomes dearer by waiting
+(more consumers of its rows are finished then), so it is taken at once. A row that arrives from outside frees nothing,
+so it is asked for just before the step that reads it. What is left to branch on is small.
 """
 
 from __future__ import annotations
@@ -165,15 +166,13 @@ def search(net: RowNet, budget: int = STATE_BUDGET, ceiling: int | None = None) 
     start, live = net.start()
     everything = range(len(net.nodes) - 1, -1, -1)
     final = tuple(n.steps for n in net.nodes)
-    queue: list[tuple[int, int, int, Done, int, int]] = [(live, 0, 0, start, live, -1)]
+    queue: list[tuple[int, int, int, Done, int, int, tuple[int, ...]]] = [(live, 0, 0, start, live, -1, ())]
     trail: list[tuple[int, tuple[int, ...]]] = []
     seen: set[Done] = set()
-    serial = 0
     while queue:
-        top, _, number, done, live, parent = heapq.heappop(queue)
+        top, _, _, done, live, parent, arrived = heapq.heappop(queue)
         if ceiling is not None and top >= ceiling:
             return None, ceiling
-        arrived = () if parent < 0 else (-number - 1,)
         done, live, taken = closure.close(done, live, top, everything)
         if done in seen:
             continue
@@ -185,12 +184,38 @@ def search(net: RowNet, budget: int = STATE_BUDGET, ceiling: int | None = None) 
         if len(seen) > budget:
             return None, top
         for node in everything:
-            if net.is_ready(node, done):
-                during, after = net.run(node, done, live)
-                serial += 1
-                state = (*done[:node], done[node] + 1, *done[node + 1 :])
-                heapq.heappush(queue, (max(top, during), -sum(state), -node - 1, state, after, here))
+            move = _move(net, node, done, live)
+            if move is not None:
+                nodes, during, state, after = move
+                heapq.heappush(queue, (max(top, during), -sum(state), -node - 1, state, after, here, nodes))
     return None, ceiling if ceiling is not None else live
+
+
+def _move(net: RowNet, node: int, done: Done, live: int) -> tuple[tuple[int, ...], int, Done, int] | None:
+    """The node's next step after the rows from outside that it waits for: (nodes, peak, state and live bytes after it).
+
+    None when it waits for another layer, and for rows from outside that some layer is still to read.
+    """
+    item, now = net.nodes[node], list(done)
+    taken: list[int] = []
+    peak = 0
+    if now[node] < item.steps:
+        for read in item.reads:
+            source = net.tensors[read.tensor].producer
+            while net.made(read.tensor, now) < read.needed[now[node]]:
+                if source is None or not net.is_source(source):
+                    return None
+                taken.append(source)
+                during, live = net.run(source, now, live)
+                peak = max(peak, during)
+                now[source] += 1
+    if not net.is_ready(node, now):
+        return None
+    during, after = net.run(node, now, live)
+    if net.is_source(node) and net.is_awaited(node, done):
+        return None
+    now[node] += 1
+    return (*taken, node), max(peak, during), tuple(now), after
 
 
 def _retrace(trail: list[tuple[int, tuple[int, ...]]], end: int) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ from tinycompress.ir.graph import QuantGraph
 from tinycompress.kernels.catalogue import KernelTable
 from tinycompress.kernels.running_mean import ACCUMULATING
 from tinycompress.plan.choose import Choice, make_choice
-from tinycompress.plan.model import LayerPlan, Placement, Plan, Step
+from tinycompress.plan.feed import progress_bytes
+from tinycompress.plan.model import INPUT_ROWS, LayerPlan, Placement, Plan, Step
 from tinycompress.plan.program import layer_steps
 from tinycompress.plan.row_net import RowNet, build_net
 from tinycompress.plan.row_place import Item, items, place_rows
@@ -19,7 +20,7 @@ from tinycompress.plan.row_search import RowOrder, best_row_orders, peak_of, pul
 from tinycompress.plan.rows import row_bytes, tensor_rows
 
 ROWS_SCOPE = (
-    "whole rows, input resident, no recomputation, these kernels and rows per step, no overlap except element-wise "
+    "whole rows, input {feed}, no recomputation, these kernels and rows per step, no overlap except element-wise "
     "operands that die"
 )
 ROW_GAIN = 0.3
@@ -32,13 +33,18 @@ PLACED_ORDERS = 2
 
 @dataclass(frozen=True)
 class Streamed:
-    """A placed schedule: the choices in order of first execution, and everything a Plan needs."""
+    """A placed schedule: the choices in graph order, the input that is fed by rows, and everything a Plan needs.
+
+    `arena_bytes` holds the progress that a fed inference keeps between two rows, `progress_bytes` of it, at its end.
+    """
 
     choices: tuple[Choice, ...]
+    fed: str | None
     net: RowNet
     order: RowOrder
     items: tuple[Item, ...]
     arena_bytes: int
+    progress_bytes: int
     addresses: dict[str, int]
 
 
@@ -92,21 +98,25 @@ def _upgrades(graph: QuantGraph, fast: Sequence[Choice], lean: Sequence[Choice])
     return sorted(found, key=lambda item: -item.saving)
 
 
-def relax(graph: QuantGraph, fast: Sequence[Choice], lean: Sequence[Choice], target: int) -> tuple[Choice, ...]:
+def relax(
+    graph: QuantGraph, fast: Sequence[Choice], lean: Sequence[Choice], target: int, fed: str | None = None
+) -> tuple[Choice, ...]:
     """The lean choices, made faster layer by layer wherever the peak stays within `target` bytes."""
     now = list(lean)
-    rule = pull_rules(build_net(graph, now))[0][0]
+    rule = pull_rules(build_net(graph, now, fed))[0][0]
     for upgrade in _upgrades(graph, fast, lean):
         for form in upgrade.forms:
             tried = [*now[: upgrade.layer], form, *now[upgrade.layer + 1 :]]
-            net = build_net(graph, tried)
+            net = build_net(graph, tried, fed)
             if peak_of(net, rule.order(net))[0] <= target:
                 now = tried
                 break
     return tuple(now)
 
 
-def fastest_within(graph: QuantGraph, choices: Sequence[Choice], limit: int | None, budget: int) -> Streamed:
+def fastest_within(
+    graph: QuantGraph, choices: Sequence[Choice], limit: int | None, budget: int, fed: str | None = None
+) -> Streamed:
     """The fastest streamed plan found whose arena is within `limit`, else the leanest.
 
     Without a limit: the smallest arena, and no slower than it has to be.
@@ -114,38 +124,41 @@ def fastest_within(graph: QuantGraph, choices: Sequence[Choice], limit: int | No
     fast = row_choices(graph, choices, ACCUMULATING, None)
     lean = row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1)
     if limit is None:
-        smallest = stream(graph, lean, budget)
-        relaxed = relax(graph, fast, lean, smallest.order.peak)
-        made = smallest if relaxed == lean else stream(graph, relaxed, budget)
+        smallest = stream(graph, lean, budget, fed=fed)
+        relaxed = relax(graph, fast, lean, smallest.order.peak, fed)
+        made = smallest if relaxed == lean else stream(graph, relaxed, budget, fed=fed)
         return made if made.arena_bytes <= smallest.arena_bytes else smallest
-    target = limit
+    target = limit - (0 if fed is None else progress_bytes(graph, choices, fed))
     for _ in range(RELAX_ROUNDS):
-        if _pulled_peak(graph, lean) > target:
+        if _pulled_peak(graph, lean, fed) > target:
             break
-        tried = fast if _pulled_peak(graph, fast) <= target else relax(graph, fast, lean, target)
-        made = stream(graph, tried, budget // 8, limit)
+        tried = fast if _pulled_peak(graph, fast, fed) <= target else relax(graph, fast, lean, target, fed)
+        made = stream(graph, tried, budget // 8, limit, fed)
         if made.arena_bytes <= limit:
             return made
         target -= made.arena_bytes - limit
-    return stream(graph, lean, budget)
+    return stream(graph, lean, budget, fed=fed)
 
 
-def _pulled_peak(graph: QuantGraph, choices: Sequence[Choice]) -> int:
-    return pull_rules(build_net(graph, choices))[0][2]
+def _pulled_peak(graph: QuantGraph, choices: Sequence[Choice], fed: str | None) -> int:
+    return pull_rules(build_net(graph, choices, fed))[0][2]
 
 
-def stream(graph: QuantGraph, choices: Sequence[Choice], budget: int, enough: int = 0) -> Streamed:
+def stream(
+    graph: QuantGraph, choices: Sequence[Choice], budget: int, enough: int = 0, fed: str | None = None
+) -> Streamed:
     """The best placed schedule of the given choices; the first whose arena is `enough` bytes or less will do."""
-    net = build_net(graph, choices)
+    net = build_net(graph, choices, fed)
+    progress = 0 if fed is None else progress_bytes(graph, choices, fed)
     best: Streamed | None = None
     for order in best_row_orders(net, budget)[:PLACED_ORDERS]:
-        if best is not None and order.peak >= best.arena_bytes:
+        if best is not None and order.peak + progress >= best.arena_bytes:
             break
         found = items(net, order.nodes)
-        size, addresses = place_rows(found, max(order.peak, enough))
-        size = -(-size // TENSOR_ALIGN) * TENSOR_ALIGN
+        size, addresses = place_rows(found, max(order.peak, enough - progress))
+        size = -(-size // TENSOR_ALIGN) * TENSOR_ALIGN + progress
         if best is None or size < best.arena_bytes:
-            best = Streamed(tuple(choices), net, order, found, size, dict(addresses))
+            best = Streamed(tuple(choices), fed, net, order, found, size, progress, dict(addresses))
         if size <= enough:
             break
     assert best is not None
@@ -153,14 +166,18 @@ def stream(graph: QuantGraph, choices: Sequence[Choice], budget: int, enough: in
 
 
 def assemble(graph: QuantGraph, made: Streamed, padding: tuple[tuple[int, int], ...]) -> Plan:
-    """The Plan of a placed schedule; layers are numbered by their first step."""
-    first = list(dict.fromkeys(made.order.nodes))
+    """The Plan of a placed schedule; layers are numbered by their first step, rows of a fed input are no layer."""
+    first = [node for node in dict.fromkeys(made.order.nodes) if node < len(made.choices)]
     number = {node: index for index, node in enumerate(first)}
     pending = {node: iter(tuple(layer_steps(number[node], made.choices[node], graph))) for node in first}
+    if made.fed is not None:
+        rows = range(tensor_rows(graph.tensors[made.fed]))
+        pending[len(made.choices)] = iter(tuple(Step(INPUT_ROWS, row, 1) for row in rows))
     steps: tuple[Step, ...] = tuple(next(pending[node]) for node in made.order.nodes)
     _, live = peak_of(made.net, made.order.nodes)
-    bound = -(-made.order.lower_bound // TENSOR_ALIGN) * TENSOR_ALIGN
-    peak = steps[live.index(max(live))].layer if live else 0
+    bound = -(-made.order.lower_bound // TENSOR_ALIGN) * TENSOR_ALIGN + made.progress_bytes
+    by_layer = [(size, -index, step.layer) for index, (size, step) in enumerate(zip(live, steps, strict=True))]
+    peak = max((entry for entry in by_layer if entry[2] != INPUT_ROWS), default=(0, 0, 0))[2]
     return Plan(
         graph=graph,
         layers=tuple(_layer(made, node, index) for index, node in enumerate(first)),
@@ -168,13 +185,15 @@ def assemble(graph: QuantGraph, made: Streamed, padding: tuple[tuple[int, int], 
         placements=_placements(graph, made),
         arena_bytes=made.arena_bytes,
         arena_lower_bound_bytes=min(bound, made.arena_bytes),
-        bound_scope=ROWS_SCOPE,
+        bound_scope=ROWS_SCOPE.format(feed="resident" if made.fed is None else "fed by rows"),
         live_bytes=live or (made.arena_bytes,),
         peak_layer=peak,
         views=tuple(op for op in graph.ops if op.name not in {c.op.name for c in made.choices}),
         padding_rows=padding,
         schedule="streamed",
         order_method=made.order.method,
+        fed_input=made.fed,
+        progress_bytes=made.progress_bytes,
     )
 
 

@@ -36,7 +36,7 @@ DIALECTS = {
 }
 
 
-def _compile(command: tuple[str, ...], program: Program, work: Path) -> None:
+def compile_library(command: tuple[str, ...], program: Program, work: Path) -> None:
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
     for source in program.sources:
@@ -54,7 +54,7 @@ def _compile(command: tuple[str, ...], program: Program, work: Path) -> None:
 def test_clean_under_both_compilers_as_c_and_cpp(
     tmp_path: Path, dialect: str, network: Callable[[], QuantGraph], schedule: Schedule
 ) -> None:
-    _compile(DIALECTS[dialect], generate(plan(network(), schedule=schedule), tmp_path), tmp_path)
+    compile_library(DIALECTS[dialect], generate(plan(network(), schedule=schedule), tmp_path), tmp_path)
 
 
 def test_regeneration_is_byte_identical(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_two_models_in_one_program(tmp_path: Path) -> None:
     programs = [generate(plan(network()), tmp_path / network.__name__) for network in (residual, mixed)]
     objects = []
     for program in programs:
-        _compile((*ZIG, "cc", "-fPIC"), program, program.directory)
+        compile_library((*ZIG, "cc", "-fPIC"), program, program.directory)
         objects += [str(program.directory / f"{s.stem}.o") for s in program.sources]
     library = tmp_path / "both.so"
     subprocess.run([*ZIG, "cc", "-shared", *objects, "-o", str(library)], check=True)
@@ -109,7 +109,7 @@ def test_hostile_names_stay_in_comments(tmp_path: Path) -> None:
     ops = tuple(replace(op, source=(HOSTILE,)) for op in graph.ops)
     program = generate(plan(replace(graph, tensors=tensors, ops=ops)), tmp_path)
     for dialect in ("gcc c99", "clang c++"):
-        _compile(DIALECTS[dialect], program, tmp_path)
+        compile_library(DIALECTS[dialect], program, tmp_path)
     for name in program.files:
         text = (tmp_path / name).read_text()
         assert text.isascii()

@@ -28,7 +28,7 @@ def _net(graph: QuantGraph, most_rows: int | None = 1) -> RowNet:
     return build_net(graph, row_choices(graph, cheapest(graph, KERNELS, has_dsp=False), ACCUMULATING, most_rows))
 
 
-def _chain(generator: random.Random) -> QuantGraph:
+def random_chain(generator: random.Random) -> QuantGraph:
     """A small random network of convolutions, strides, joins and tables, few rows high."""
     net = Net("chain", generator.randrange(2**31))
     names = [net.input(generator.randint(3, 5), 2, generator.randint(1, 4))]
@@ -48,7 +48,7 @@ def _chain(generator: random.Random) -> QuantGraph:
     return net.build(*[op.outputs[0] for op in net.ops if op.outputs[0] not in read])
 
 
-def _smallest_peak(net: RowNet) -> int:
+def smallest_peak(net: RowNet) -> int:
     """Over every order of steps, by plain enumeration of step vectors without any dominance rule."""
     final = tuple(n.steps for n in net.nodes)
     start, live = net.start()
@@ -81,9 +81,9 @@ def _live_by_definition(net: RowNet, order: tuple[int, ...]) -> Iterator[int]:
 def test_search_finds_the_smallest_peak_of_all_orders(part: int) -> None:
     generator = random.Random(part)
     for _ in range(25):
-        net = _net(_chain(generator))
+        net = _net(random_chain(generator))
         best = best_row_orders(net)[0]
-        assert best.peak == best.lower_bound == _smallest_peak(net)
+        assert best.peak == best.lower_bound == smallest_peak(net)
         assert best.method == "exact"
 
 
