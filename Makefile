@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
-FORMATTED_C := $(wildcard codegen/kernels/*.h firmware/*.[ch] firmware/ports/*/*.[ch])
+FORMATTED_C := $(wildcard codegen/kernels/*.h codegen/kernels/cuda/* firmware/*.[ch] firmware/ports/*/*.[ch])
 
 export TINYCOMPRESS_CACHE ?= $(CURDIR)/.cache
 export OMP_NUM_THREADS ?= 1
