@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from tinycompress.compress.coupling import INPUT
 from tinycompress.compress.groups import Groups, Slot, find_groups
 from tinycompress.compress.shrink import Keep, kept_mask, shrink
-from tinycompress.errors import ConfigError
-from tinycompress.execute.torch_module import GraphModule
+from tinycompress.execute.torch_module import Batch, GraphModule, parts, take
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
-from tinycompress.ir.inputs import real_inputs
+from tinycompress.ir.inputs import real_batches, source_axes
 from tinycompress.ir.tensor import Array
 
 _TORCH_AXIS: dict[type[o.Op], dict[int, int]] = {
@@ -52,13 +51,6 @@ class Network:
     """`graph` on a device, ready to train. `groups` number its channels; `factors` act on its weights."""
 
     def __init__(self, graph: Graph, device: torch.device) -> None:
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            raise ConfigError(
-                "TC-C312",
-                f"training needs one input and one output, {graph.name!r} has {len(graph.inputs)} and "
-                f"{len(graph.outputs)}",
-                fix="train it yourself and drive the pruner from your own loop",
-            )
         self.device = device
         self.groups: Groups = find_groups(graph)
         self.factors = WeightFactors()
@@ -81,8 +73,8 @@ class Network:
         rows = [gates.get(g.name, torch.ones(g.size, device=self.device)) for g in self.groups.all]
         flat = torch.cat([row.to(self.device) for row in rows])
         factors: dict[str, Tensor] = {}
-        for slot, parts in zip(self.groups.slots, self.groups.slot_parts, strict=True):
-            if slot.role == INPUT and any(g in gates for g, _ in parts):
+        for slot, pieces in zip(self.groups.slots, self.groups.slot_parts, strict=True):
+            if slot.role == INPUT and any(g in gates for g, _ in pieces):
                 axis = self._axis(slot)
                 weights = self.module.parameter(slot.op, "weights")
                 shape = [1] * weights.ndim
@@ -121,28 +113,49 @@ class Network:
                 value = value.index_select(self._axis(slot), stays)
         return value.clone()
 
-    def inputs(self, samples: Array) -> Tensor:
+    def inputs(self, samples: Array | Mapping[str, Array]) -> Batch:
         """User samples as the batch of real values that the module takes, on the device."""
-        return torch.from_numpy(np.ascontiguousarray(real_inputs(samples, self.module.graph))).to(self.device)
+        batches = real_batches(samples, self.module.graph).values()
+        found = tuple(torch.from_numpy(np.ascontiguousarray(batch)).to(self.device) for batch in batches)
+        return found[0] if len(found) == 1 else found
+
+    def run(self, inputs: Batch) -> Batch:
+        """The module's output, or a tuple of several, as training needs them."""
+        found: Batch = self.module(*parts(inputs))
+        return found
 
     @torch.no_grad()
-    def outputs(self, inputs: Tensor) -> Tensor:
+    def outputs(self, inputs: Batch) -> Batch:
         """Outputs in evaluation mode, in batches; gates and masks apply."""
         was_training = self.module.training
         self.module.eval()
-        parts = [self.module(inputs[i : i + EVALUATION_BATCH]) for i in range(0, len(inputs), EVALUATION_BATCH)]
+        count = len(parts(inputs)[0])
+        starts = range(0, count, EVALUATION_BATCH)
+        found = [parts(self.run(take(inputs, slice(i, i + EVALUATION_BATCH)))) for i in starts]
         self.module.train(was_training)
-        return torch.cat(parts)
+        whole = tuple(torch.cat(pieces) for pieces in zip(*found, strict=True))
+        return whole[0] if len(whole) == 1 else whole
 
     @torch.no_grad()
-    def recalibrate(self, inputs: Tensor, batches: int, size: int) -> None:
+    def recalibrate(self, inputs: Batch, batches: int, size: int) -> None:
         """Recomputes batch-norm statistics as plain averages over `batches` batches: essential after channels went."""
         usual = self.module.momentum
         self.module.train()
-        for index in range(min(batches, len(inputs) // size)):
+        for index in range(min(batches, len(parts(inputs)[0]) // size)):
             self.module.momentum = 1.0 / (index + 1)
-            self.module(inputs[index * size : (index + 1) * size])
+            self.run(take(inputs, slice(index * size, (index + 1) * size)))
         self.module.momentum = usual
+
+
+def source_outputs(outputs: Batch, graph: Graph) -> Batch:
+    """A module's outputs in the axis order of the user's own model, as the user's targets are."""
+    found = []
+    for name, values in zip(graph.outputs, parts(outputs), strict=True):
+        layout = graph.output_layout(name)
+        if len(layout) == 2 and values.ndim == 4:
+            values = values.flatten(1, 2)
+        found.append(values.permute(0, *(1 + axis for axis in source_axes(layout))) if layout else values)
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 def _weights(op: o.Op) -> str | None:

@@ -32,16 +32,15 @@ from tinycompress.compress.train import (
     Progress,
     Trainer,
     choose_device,
+    float_score,
     resolve_smoothing,
     silent,
     training_targets,
 )
-from tinycompress.compress.verdict import CALIBRATION_SAMPLES, calibrated, integer_score, plan_within
-from tinycompress.data import spread
-from tinycompress.errors import BudgetError, ConfigError, QualityError, TinycompressError
+from tinycompress.compress.verdict import calibrated, calibration_batches, integer_score, plan_within
+from tinycompress.errors import BudgetError, ConfigError, QualityError
 from tinycompress.execute.torch_module import GraphModule
 from tinycompress.ir.graph import Graph, QuantGraph
-from tinycompress.ir.inputs import real_inputs
 from tinycompress.ir.store import graph_sha256
 from tinycompress.passes import prepare_for_deployment, prepare_for_training
 from tinycompress.quantize.qat import QatTraining, convert, prepare_qat
@@ -128,8 +127,9 @@ class _Run:
                 where="compress.student.widths",
                 fix="set teacher.kind to 'pruned' or 'candidates'",
             )
-        (output,) = self.source.outputs
-        self.task.check_classes(self.source.tensors[output].shape[-1])
+        self.task.check_network(self.source)
+        if self.teacher_source is not None:
+            _check_teacher(self.teacher_source, self.source)
 
     def _key(self) -> str:
         loss = self.task.loss_name
@@ -138,7 +138,7 @@ class _Run:
         parts += [self.has_dsp, self.clock_hz]
         if self.teacher_source is not None:
             parts.append(graph_sha256(self.teacher_source))
-        arrays = [a for s in (self.task.train, self.task.val) for a in (s.inputs, s.targets) if a is not None]
+        arrays = [array for split in (self.task.train, self.task.val) for array in split.arrays]
         return digest(*parts, *(np.ascontiguousarray(a).tobytes() for a in arrays))
 
     # -- training ----------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class _Run:
         soft = None if teacher is None else teacher.graph()
         closed = {op: mask.cpu() for op, mask in (masks or {}).items()}
         self.team.tell(_Job(name, graph, soft, settings, hook is not None, closed))
-        objective = Objective(self.task, None, self.recipe.distill)
+        objective = Objective(self.task, None, self.recipe.distill, graph=graph)
         trainer = Trainer(
             graph, self.task, settings, self.device, self.recipe.seed, self.recipe.augment, objective, hook,
             self.stages.checkpoint(name), name, self.progress, masks or {}, self.team,
@@ -171,7 +171,7 @@ class _Run:
         """Trains with the first process whatever it begins, until it has the result; returns that."""
         while not isinstance(job := self.team.hear(), CompressResult):
             teacher = None if job.teacher is None else Network(job.teacher, self.device)
-            with contextlib.suppress(TinycompressError):  # the first process meets the same, and says so
+            with contextlib.suppress(QualityError):  # the first process has the same loss, and says so
                 if job.settings is None:
                     self._train_aware(job.graph, teacher)
                     continue
@@ -319,19 +319,19 @@ class _Run:
         if missed:
             listed = ", ".join(f"{n} {use[n]:.0f} of {self.limits[n]:.0f}" for n in missed)
             raise BudgetError("TC-B202", f"the result is over its budget: {listed}", fix="raise prune.safety")
-        float_score = self._float_score(graph)
+        floating = float_score(Network(graph, self.device), self.task, self.task.test)
         score = integer_score(quantized, self.task, self.task.test)
         floor = self.budget.min_accuracy
-        if floor is not None and score < floor:
+        if floor is not None and not score >= floor:
             raise QualityError(
                 "TC-Q101",
                 f"{self.task.metric_name} of the integer network is {score:.4f}, {floor - score:.4f} below the floor "
-                f"of {floor:.4f} (float {float_score:.4f}, {len(self.task.test)} samples)",
+                f"of {floor:.4f} (float {floating:.4f}, {len(self.task.test)} samples)",
                 where="verdict",
                 fix="train longer, distil from a better teacher, or give it more flash",
             )
         return CompressResult(
-            graph, quantized, self.recipe, trained, self.task.metric_name, float_score, score, len(self.task.test), use,
+            graph, quantized, self.recipe, trained, self.task.metric_name, floating, score, len(self.task.test), use,
             self.limits, groups.widths(), tuple(self._lines()), tuple(self.notes),
         )  # fmt: skip
 
@@ -352,13 +352,12 @@ class _Run:
         """Quantization-aware training of `graph`, with the other processes of a team."""
         self.team.tell(_Job("qat", graph, None if teacher is None else teacher.graph()))
         settings = self.recipe.qat
-        inputs = real_inputs(self.task.train.inputs, graph)
-        chosen = spread(len(inputs), CALIBRATION_SAMPLES)
-        module = prepare_qat(graph, inputs[chosen], method=settings.method).to(self.device)
+        network = Network(graph, self.device)
+        module = prepare_qat(graph, calibration_batches(graph, self.task), method=settings.method).to(self.device)
         training = QatTraining(
-            module, torch.from_numpy(inputs).to(self.device), training_targets(self.task).to(self.device),
-            Objective(self.task, teacher, self.recipe.distill), epochs=settings.epochs, batch=settings.batch,
-            learning_rate=settings.lr, seed=self.recipe.seed, team=self.team,
+            module, network.inputs(self.task.train.samples), training_targets(self.task, self.device),
+            Objective(self.task, teacher, self.recipe.distill, graph=graph), epochs=settings.epochs,
+            batch=settings.batch, learning_rate=settings.lr, seed=self.recipe.seed, team=self.team,
             augment=lambda batch, generator: augment(batch, self.recipe.augment, generator),
         )  # fmt: skip
         checkpoint = Checkpoint(self.stages.checkpoint("qat"), self.team, self.device)
@@ -369,11 +368,6 @@ class _Run:
             checkpoint.keep(training, epoch)
         return module
 
-    def _float_score(self, graph: Graph) -> float:
-        network = Network(graph, self.device)
-        inputs = network.inputs(self.task.test.inputs)
-        return self.task.score(network.outputs(inputs).cpu().numpy(), self.task.test, inputs.cpu().numpy())
-
     def _lines(self) -> list[StageLine]:
         lines = []
         for stage in self.stages.done:
@@ -382,3 +376,18 @@ class _Run:
                 StageLine(stage.name, stage.score, stage.graph.parameters, resources, stage.seconds, stage.facts)
             )
         return lines
+
+
+def _check_teacher(teacher: Graph, student: Graph) -> None:
+    """ConfigError TC-C315 when the teacher does not take and give what the student does."""
+
+    def edges(graph: Graph) -> list[list[int]]:
+        return [list(graph.tensors[name].shape) for name in (*graph.input_names, *graph.outputs)]
+
+    if edges(teacher) != edges(student):
+        raise ConfigError(
+            "TC-C315",
+            f"the teacher's inputs and outputs are {edges(teacher)}, the network's {edges(student)}",
+            where=teacher.name,
+            fix="take a teacher of the same task: same input, same outputs",
+        )

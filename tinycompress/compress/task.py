@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -11,14 +13,18 @@ import numpy as np
 from tinycompress.config import nearest
 from tinycompress.data import Dataset, Split
 from tinycompress.data.dataset import Array
-from tinycompress.errors import ConfigError
+from tinycompress.errors import ConfigError, TinycompressError
+from tinycompress.ir.graph import Graph
 from tinycompress.units import parse_bytes
 
 Kind = Literal["classification", "regression", "autoencoder"]
 Loss = Callable[[Any, Any], Any]
-"""(output, target) torch tensors of one batch → scalar torch tensor. An autoencoder's target is its input."""
-Metric = Callable[[Array, Array], float]
+"""(output, target) torch tensors of one batch → scalar torch tensor. An autoencoder's target is its input. Several
+outputs (or inputs) are a tuple in the network's order, several targets a dict by name."""
+Metric = Callable[[Any, Any], float]
 """(outputs, targets) of all samples as numpy arrays → a number, larger is better."""
+Values = Array | tuple[Array, ...]
+"""All samples of the only input or output, or of each in the network's order."""
 
 
 def accuracy(outputs: Array, targets: Array) -> float:
@@ -77,7 +83,7 @@ class Task:
                 raise ConfigError("TC-C310", f"{given!r} is not a loss or metric", fix=nearest(given, known))
         if self.kind not in _DEFAULTS:
             raise ConfigError("TC-C310", f"task kind {self.kind!r}", fix=nearest(self.kind, _DEFAULTS))
-        if self.kind != "autoencoder" and any(s.targets is None for s in (self.train, self.val, self.test)):
+        if self.kind != "autoencoder" and any(split.wanted is None for _, split in self._splits):
             raise ConfigError("TC-C302", f"a {self.kind} task needs targets", where=self.name)
 
     @classmethod
@@ -85,6 +91,10 @@ class Task:
            metric: str | Metric | None = None) -> Task:  # fmt: skip
         """The task on a data set."""
         return cls(data.train, data.val, data.test, kind, loss, metric, data.name)
+
+    @property
+    def _splits(self) -> tuple[tuple[str, Split], ...]:
+        return ("train", self.train), ("val", self.val), ("test", self.test)
 
     @property
     def loss_name(self) -> str | Loss:
@@ -95,13 +105,21 @@ class Task:
         chosen = self.metric if self.metric is not None else _DEFAULTS[self.kind][1]
         return chosen if isinstance(chosen, str) else getattr(chosen, "__name__", "metric")
 
-    def score(self, outputs: Array, split: Split, inputs: Array) -> float:
-        """The metric of a network's outputs on `split`; `inputs` are the real values that the network saw."""
+    def score(self, outputs: Values, split: Split, inputs: Values) -> float:
+        """The metric of a network's outputs on `split`; `inputs` are the real values that the network saw.
+
+        ConfigError TC-C319 when a metric of the user's fails.
+        """
         chosen = self.metric if self.metric is not None else _DEFAULTS[self.kind][1]
-        metric = METRICS[chosen] if isinstance(chosen, str) else chosen
+        if callable(chosen):
+            with calling("metric", chosen):
+                return float(chosen(outputs, inputs if self.kind == "autoencoder" else split.wanted))
+        assert isinstance(outputs, np.ndarray)
+        metric = METRICS[chosen]
         if self.kind != "autoencoder":
             assert split.targets is not None
             return metric(outputs, split.targets)
+        assert isinstance(inputs, np.ndarray)
         if metric is area_under_curve:
             if split.targets is None:
                 raise ConfigError("TC-C302", "metric 'auc' needs labels 0 (normal) and 1 (anomaly)", where=self.name)
@@ -109,21 +127,71 @@ class Task:
             return metric(errors, split.targets)
         return metric(outputs, inputs)
 
-    def check_classes(self, outputs: int) -> None:
-        """ConfigError TC-C303 when a label has no output of its own."""
-        if self.kind != "classification":
+    def check_network(self, graph: Graph) -> None:
+        """Raises before any training what would fail in it.
+
+        ConfigError TC-C312 for several inputs, outputs or targets where a loss or metric by name takes one, TC-C303 for
+        a label without an output and for targets of another size than the output.
+        """
+        shapes = [graph.tensors[name].shape for name in graph.outputs]
+        are_own = callable(self.loss_name) and callable(self.metric)
+        many = len(shapes) > 1 or isinstance(self.train.wanted, Mapping)
+        if (many or (self.kind == "autoencoder" and len(graph.inputs) > 1)) and not are_own:
+            raise ConfigError(
+                "TC-C312",
+                f"a loss and a metric by name take one input, output and target; {graph.name!r} has "
+                f"{len(graph.inputs)} inputs and {len(shapes)} outputs",
+                where=self.name,
+                fix="give [task] loss and metric as functions of your own: they get tuples of outputs",
+            )
+        if are_own or many:
             return
-        for part, split in (("train", self.train), ("val", self.val), ("test", self.test)):
-            labels = split.targets
-            if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
+        if self.kind == "classification":
+            self._check_classes(shapes[0][-1])
+        else:
+            self._check_size(shapes[0], graph.tensors[graph.input_names[0]].shape)
+
+    def _check_size(self, output: tuple[int, ...], taken: tuple[int, ...]) -> None:
+        for part, split in self._splits:
+            wanted = taken
+            if self.kind == "regression":
+                assert split.targets is not None
+                wanted = split.targets.shape[1:]
+            if prod(wanted) != prod(output):
+                what = "its input" if self.kind == "autoencoder" else f"a target of {part}"
+                raise ConfigError(
+                    "TC-C303",
+                    f"the network's output is {list(output)}, {what} {list(wanted)}",
+                    where=self.name,
+                    fix="build the network for these targets",
+                )
+
+    def _check_classes(self, outputs: int) -> None:
+        for part, split in self._splits:
+            labels = split.labels
+            if labels is None:
                 raise ConfigError("TC-C303", f"{part} labels must be one integer per sample", where=self.name)
-            if len(labels) and (labels.min() < 0 or labels.max() >= outputs):
+            if labels.min() < 0 or labels.max() >= outputs:
                 raise ConfigError(
                     "TC-C303",
                     f"{part} labels go from {labels.min()} to {labels.max()}, the network has {outputs} outputs",
                     where=self.name,
-                    fix="build the network for this many classes",
+                    fix="build the network for this many classes; labels start at 0",
                 )
+
+
+@contextlib.contextmanager
+def calling(what: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Around a call of the user's own `function`: ConfigError TC-C319 with what it raised."""
+    name = getattr(function, "__qualname__", type(function).__name__)
+    try:
+        yield
+    except TinycompressError:
+        raise
+    except Exception as error:  # it may raise anything
+        raise ConfigError(
+            "TC-C319", f"the {what} {name} failed: {type(error).__name__}: {error}", where=f"task.{what}"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,15 @@ from tinycompress.compress.augment import augment
 from tinycompress.compress.checkpoint import Checkpoint, State
 from tinycompress.compress.distill.losses import Distillation, cross_entropy, matched_smoothing, mean_squared_error
 from tinycompress.compress.distill.rewinding import close
-from tinycompress.compress.network import Network
+from tinycompress.compress.network import Network, source_outputs
 from tinycompress.compress.recipe import AugmentSettings, DistillSettings, TrainSettings
 from tinycompress.compress.shrink import Keep
-from tinycompress.compress.task import Task
+from tinycompress.compress.task import Task, Values, calling
 from tinycompress.compress.team import ALONE, Team, local_device
 from tinycompress.data import Split
+from tinycompress.data.dataset import Array
 from tinycompress.errors import ConfigError, QualityError
+from tinycompress.execute.torch_module import Batch, parts, take
 from tinycompress.ir.graph import Graph
 
 Progress = Callable[[str, str, float | None], None]
@@ -62,34 +64,49 @@ class Objective:
     teacher: Network | None = None
     distill: DistillSettings = field(default_factory=DistillSettings)
     smoothing: float = 0.0
+    graph: Graph | None = None
+    """The network whose outputs are judged, when targets have the axis order of the user's own model."""
 
     def __post_init__(self) -> None:
         patient = self.distill.recipe == "patient"
         self._mix = Distillation(1.0, 1.0) if patient else Distillation(self.distill.alpha, self.distill.temperature)
 
-    def __call__(self, output: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, output: Batch, inputs: Batch, targets: Batch) -> Tensor:
         loss = self._task_loss(output, inputs if self.task.kind == "autoencoder" else targets)
         if self.teacher is None:
             return loss
         with torch.no_grad():
             self.teacher.module.eval()
-            soft: Tensor = self.teacher.module(inputs)
-        return self._mix(output, soft, loss, are_logits=self.task.kind == "classification")
+            soft = parts(self.teacher.run(inputs))
+        are_logits = self.task.kind == "classification"
+        mixed = [self._mix(o, s, loss, are_logits=are_logits) for o, s in zip(parts(output), soft, strict=True)]
+        return mixed[0] if len(mixed) == 1 else torch.stack(mixed).mean()
 
-    def _task_loss(self, output: Tensor, target: Tensor) -> Tensor:
+    def _task_loss(self, output: Batch, target: Batch) -> Tensor:
         chosen = self.task.loss_name
+        if self.graph is not None and self.task.kind != "autoencoder":
+            output = source_outputs(output, self.graph)
         if callable(chosen):
-            return torch.as_tensor(chosen(output, target))
+            with calling("loss", chosen):
+                value = torch.as_tensor(chosen(output, target))
+                if value.numel() != 1 or not value.requires_grad:
+                    raise ValueError(f"it gave {list(value.shape)} values or none that depends on the output")
+            return value.reshape(())
+        assert isinstance(output, Tensor)
+        assert isinstance(target, Tensor)
         if chosen == "cross_entropy":
             return cross_entropy(output, target, self.smoothing)
         return mean_squared_error(output, target)
 
 
-def resolve_smoothing(settings: TrainSettings, teacher: Network | None, inputs: Tensor) -> float:
+def resolve_smoothing(settings: TrainSettings, teacher: Network | None, inputs: Batch) -> float:
     """ε of label smoothing; ``matched`` takes the teacher's mean confidence over the first inputs."""
     if settings.label_smoothing != "matched":
         return float(settings.label_smoothing)
-    return 0.0 if teacher is None else matched_smoothing(teacher.outputs(inputs[:2048]))
+    if teacher is None:
+        return 0.0
+    confident = teacher.outputs(take(inputs, slice(2048)))
+    return matched_smoothing(confident) if isinstance(confident, Tensor) else 0.0
 
 
 @dataclass
@@ -132,10 +149,16 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.network = Network(self.graph, self.device)
-        self.inputs = self.network.inputs(self.task.train.inputs)
-        self.targets = training_targets(self.task).to(self.device)
-        self.batch = min(self.settings.batch, len(self.inputs))
-        self.steps_per_epoch = len(self.inputs) // self.batch
+        self.inputs = self.network.inputs(self.task.train.samples)
+        if isinstance(self.inputs, tuple) and any(self.augment.model_dump().values()):
+            raise ConfigError(
+                "TC-C313", "augmentation changes the images of one input, this network has several",
+                where="compress.augment", fix="leave it out, and augment the data yourself",
+            )  # fmt: skip
+        self.targets = training_targets(self.task, self.device)
+        self.samples = len(self.task.train)
+        self.batch = min(self.settings.batch, self.samples)
+        self.steps_per_epoch = self.samples // self.batch
         self.total_steps = self.settings.epochs * self.steps_per_epoch
         self.history: list[Epoch] = []
         self.optimizer = self._optimizer({})
@@ -168,15 +191,13 @@ class Trainer:
 
     def scores(self, split: Split) -> float:
         """The task's metric of the present network, gates and masks applied."""
-        inputs = self.network.inputs(split.inputs)
-        outputs = self.network.outputs(inputs)
-        return self.task.score(outputs.cpu().numpy(), split, inputs.cpu().numpy())
+        return float_score(self.network, self.task, split)
 
     def _epoch(self, epoch: int) -> float:
         seed, rank = _mixed(self.seed, epoch), self.team.rank
         generator = torch.Generator(self.device).manual_seed(seed)
         torch.manual_seed(seed + 1 + rank)
-        order = torch.randperm(len(self.inputs), generator=generator, device=self.device)
+        order = torch.randperm(self.samples, generator=generator, device=self.device)
         if rank:
             generator.manual_seed(seed + 1 + rank)
         self.network.module.train()
@@ -184,19 +205,21 @@ class Trainer:
         for index in range(self.steps_per_epoch):
             batch = order[index * self.batch : (index + 1) * self.batch]
             chosen = self.team.share(batch)
-            inputs = augment(self.inputs[chosen], self.augment, generator)
+            inputs = take(self.inputs, chosen)
+            if isinstance(inputs, Tensor):
+                inputs = augment(inputs, self.augment, generator)
             step = epoch * self.steps_per_epoch + index
-            total += self._step(step, inputs, self.targets[chosen], len(chosen) / len(batch))
+            total += self._step(step, inputs, take(self.targets, chosen), len(chosen) / len(batch))
         return total / max(1, self.steps_per_epoch)
 
-    def _step(self, step: int, inputs: Tensor, targets: Tensor, share: float) -> float:
+    def _step(self, step: int, inputs: Batch, targets: Batch, share: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, step, self.steps_per_epoch)
         if self.masks:
             self.network.set_masks(self.masks)
         if self.hook is not None:
             self.hook.before_step(self, step)
-        loss = self.loss(self.network.module(inputs), inputs, targets)
+        loss = self.loss(self.network.run(inputs), inputs, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()
@@ -272,12 +295,30 @@ class Trainer:
             self.hook.load_state(state["hook"])
 
 
-def training_targets(task: Task) -> Tensor:
-    """Targets of the training split as a tensor: int64 classes, float32 values, zeros where there are none."""
-    targets = task.train.targets
-    if targets is None:
-        return torch.zeros(len(task.train))
-    return torch.from_numpy(targets.astype(np.int64 if targets.dtype.kind in "iu" else np.float32))
+def training_targets(task: Task, device: torch.device) -> Batch:
+    """Targets of the training split: int64 classes, float32 values, zeros where there are none; several by name."""
+
+    def tensor(values: Array) -> Tensor:
+        return torch.from_numpy(values.astype(np.int64 if values.dtype.kind in "iu" else np.float32)).to(device)
+
+    wanted = task.train.wanted
+    if isinstance(wanted, Mapping):
+        return {name: tensor(values) for name, values in wanted.items()}
+    return torch.zeros(len(task.train), device=device) if wanted is None else tensor(wanted)
+
+
+def float_score(network: Network, task: Task, split: Split) -> float:
+    """The task's metric of a float network on `split`."""
+    inputs = network.inputs(split.samples)
+    outputs = network.outputs(inputs)
+    if task.kind != "autoencoder":
+        outputs = source_outputs(outputs, network.module.graph)
+    return task.score(_values(outputs), split, _values(inputs))
+
+
+def _values(batch: Batch) -> Values:
+    found = tuple(part.cpu().numpy() for part in parts(batch))
+    return found[0] if len(found) == 1 else found
 
 
 def _mixed(seed: int, epoch: int) -> int:

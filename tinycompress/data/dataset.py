@@ -96,6 +96,10 @@ class Split:
 
         return Split(chosen(self.samples), None if self.wanted is None else chosen(self.wanted))
 
+    def first(self, count: int) -> Split:
+        """At most `count` samples; 0 is all of them."""
+        return self if not 0 < count < len(self) else self.take(np.arange(count))
+
 
 def _several(what: str, arrays: Mapping[str, Array]) -> ConfigError:
     return ConfigError("TC-C307", f"the data has {len(arrays)} {what} ({', '.join(arrays)}), and one is needed here")

@@ -20,7 +20,10 @@ from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
 from tinycompress.ir.tensor import Array, DType
 
-__all__ = ["TORCH", "FakeQuantizer", "GraphModule"]
+__all__ = ["TORCH", "Batch", "FakeQuantizer", "GraphModule", "parts", "take"]
+
+Batch = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+"""One tensor whose first axis is the batch, or several: inputs and outputs in the graph's order, targets by name."""
 
 _BUFFERS = {"mean", "variance"}
 _TO_TORCH: dict[type[o.Op], tuple[int, ...]] = {
@@ -184,3 +187,19 @@ def _to_ir(op: o.Op, field: str, value: Array) -> Array:
 
 def _tensor(value: Array) -> Tensor:
     return torch.tensor(np.ascontiguousarray(value))
+
+
+def parts(batch: Batch) -> tuple[Tensor, ...]:
+    """Every tensor of a batch, in order."""
+    if isinstance(batch, Tensor):
+        return (batch,)
+    return tuple(batch.values()) if isinstance(batch, dict) else batch
+
+
+def take(batch: Batch, index: Tensor | slice) -> Batch:
+    """The samples at `index`."""
+    if isinstance(batch, Tensor):
+        return batch[index]
+    if isinstance(batch, dict):
+        return {name: tensor[index] for name, tensor in batch.items()}
+    return tuple(tensor[index] for tensor in batch)

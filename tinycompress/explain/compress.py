@@ -29,8 +29,22 @@ EXPLAIN = {
         "A budget is not a positive number or not a size. Write bytes (16384) or a unit ('16 KB'); 1 KB is 1024 bytes."
     ),
     "TC-C312": (
-        "The built-in training loop handles networks with one input and one output. For others, train in a loop of your own "
-        "and let `compress.prune.loop.Pruner` drive the widths."
+        "Losses and metrics by name work with one input, one output and one target. A network with more trains with functions "
+        "of your own: the loss gets the outputs as a tuple in the network's order and the targets as they are in the data (a "
+        "dict when they have names), the metric the same as numpy arrays."
+    ),
+    "TC-C313": (
+        "Flips, shifts and noise of the recipe change the images of the only input; with several inputs nobody can know which "
+        "changes belong together. Leave [compress.augment] out and bring augmented data."
+    ),
+    "TC-C315": (
+        "Soft labels need a teacher that takes what the student takes and gives outputs of the same shapes in the same order. "
+        "The message has both networks' inputs and outputs."
+    ),
+    "TC-C319": (
+        "The loss or metric function that the task names raised an exception, or gave something that is no single number. A "
+        "loss gets (output, target) as torch tensors of one batch and gives a scalar tensor that depends on the output; a "
+        "metric gets numpy arrays of all samples and gives a number, larger is better."
     ),
     "TC-C314": (
         "The recipe asks for CUDA, and torch finds no CUDA device: there is no GPU, no driver, or a torch built for the CPU. "

@@ -12,7 +12,8 @@ EXPLAIN = {
     ),
     "TC-C303": (
         "The labels do not fit the model's output: there are more classes in the data than outputs of the network, or a label "
-        "is negative. Check that the model was built for this data set and that labels start at 0."
+        "is negative. Check that the model was built for this data set and that labels start at 0. A regression's targets, and "
+        "an autoencoder's inputs, must have as many values as the network's output."
     ),
     "TC-C304": (
         "There are too few samples for the requested split. Ask for smaller validation and test shares, or bring more data."

@@ -116,3 +116,9 @@ def integer_inputs(samples: Array, graph: Graph, index: int = 0) -> Array:
     if samples.dtype == tensor.dtype.numpy and tensor.dtype is not DType.FLOAT32:
         return to_graph_layout(samples, entry, tensor.shape)
     return quantize_values(real_inputs(samples, graph, index), tensor.quantization, tensor.dtype)
+
+
+def integer_batches(samples: Array | Mapping[str, Array], graph: Graph) -> dict[str, Array]:
+    """`inputs_by_name` as the integer batches that a quantized graph takes."""
+    named = inputs_by_name(samples, graph)
+    return {name: integer_inputs(array, graph, i) for i, (name, array) in enumerate(named.items())}

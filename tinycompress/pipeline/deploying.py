@@ -10,9 +10,8 @@ import numpy as np
 
 from tinycompress.data import Dataset
 from tinycompress.errors import BudgetError, ConfigError, MismatchError, QualityError, TinycompressError
-from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.ir.inputs import integer_inputs, real_inputs, source_outputs, to_source_layout
+from tinycompress.ir.inputs import integer_batches, real_batches, source_outputs
 from tinycompress.ir.tensor import Array
 from tinycompress.pipeline.measuring import TargetRun, reference_outputs, run_on_target
 from tinycompress.pipeline.reporting import build_report
@@ -81,8 +80,8 @@ def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, ou
 
 
 def _scored_samples(pipeline: Pipeline, dataset: Dataset) -> dict[str, Array]:
-    count = pipeline.config.deploy.accuracy_samples
-    return {pipeline.quantized.input_names[0]: integer_inputs(dataset.test.inputs[:count], pipeline.quantized)}
+    count = pipeline.config.deploy.accuracy_samples or 0
+    return integer_batches(dataset.test.first(count).samples, pipeline.quantized)
 
 
 def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
@@ -93,35 +92,24 @@ def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
 
 def _accuracy(pipeline: Pipeline, dataset: Dataset, run: TargetRun | None) -> m.Accuracy:
     """The task's metric on the test split: float network, integer reference, and the target where it ran them."""
+    from tinycompress.compress.verdict import score_integers, score_reals
     from tinycompress.pipeline.compressing import task_of
 
-    task = task_of(pipeline.config, dataset)
-    test = dataset.test
-    graph, output = pipeline.quantized, pipeline.quantized.outputs[0]
-    count = pipeline.config.deploy.accuracy_samples or len(test)
-    test = test.take(np.arange(min(count, len(test))))
+    task, graph = task_of(pipeline.config, dataset), pipeline.quantized
+    test = dataset.test.first(pipeline.config.deploy.accuracy_samples or 0)
     pipeline.progress("score", f"{task.metric_name} on {len(test)} test samples")
-    integers = {graph.input_names[0]: integer_inputs(test.inputs, graph)}
-    real = real_inputs(test.inputs, graph)
-
-    def score_real(values: Array, layout: str) -> float:
-        # Targets have the axis order of the user's model; an autoencoder's are its inputs, channels last like these.
-        return task.score(values if task.kind == "autoencoder" else to_source_layout(values, layout), test, real)
-
-    def score(values: Array) -> float:
-        return score_real(dequantize_values(values, graph.tensors[output].quantization), graph.output_layout(output))
-
     floating = pipeline.float_network
     float_score = None
     if floating is not None:
-        name = floating.outputs[0]
-        float_score = score_real(predict(floating, real)[name], floating.output_layout(name))
+        outputs = predict(floating, real_batches(test.samples, floating))
+        float_score = score_reals(floating, task, test, outputs)
+    integers = reference_outputs(graph, integer_batches(test.samples, graph))
     return m.Accuracy(
         metric=task.metric_name,
         samples=len(test),
         float=float_score,
-        int8=score(reference_outputs(graph, integers)[output]),
-        device=score(run.outputs[output]) if run is not None else None,
+        int8=score_integers(graph, task, test, integers),
+        device=score_integers(graph, task, test, run.outputs) if run is not None else None,
     )
 
 

@@ -12,7 +12,7 @@ from tinycompress.config import Config
 from tinycompress.data import Dataset, load_data, spread
 from tinycompress.errors import ConfigError
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
-from tinycompress.ir.inputs import real_inputs
+from tinycompress.ir.inputs import inputs_by_name, real_inputs
 from tinycompress.ir.tensor import Array
 from tinycompress.ir.verify import to_quant_graph
 from tinycompress.pipeline.settings import RANDOM
@@ -59,9 +59,10 @@ def calibration_inputs(graph: Graph, config: Config, dataset: Dataset | None) ->
         shapes = [graph.tensors[name].shape for name in graph.input_names]
         return tuple(rng.standard_normal((count, *s)).astype(np.float32) for s in shapes), RANDOM_NOTE
     if source is not None:
-        arrays = read_inputs(Path(source), graph) if Path(source).suffix == ".npz" else _from_data(source, config)
+        is_file = Path(source).suffix == ".npz"
+        arrays = read_inputs(Path(source), graph) if is_file else _of(load_data(source, seed=config.seed), graph)
     elif dataset is not None:
-        arrays = (dataset.train.inputs,)
+        arrays = _of(dataset, graph)
     else:
         raise ConfigError(
             "TC-C106",
@@ -72,8 +73,8 @@ def calibration_inputs(graph: Graph, config: Config, dataset: Dataset | None) ->
     return tuple(real_inputs(a, graph, i) for i, a in enumerate(chosen)), None
 
 
-def _from_data(source: str, config: Config) -> tuple[Array, ...]:
-    return (load_data(source, seed=config.seed).train.inputs,)
+def _of(dataset: Dataset, graph: Graph) -> tuple[Array, ...]:
+    return tuple(inputs_by_name(dataset.train.samples, graph).values())
 
 
 def read_inputs(path: Path, graph: Graph) -> tuple[Array, ...]:

@@ -10,7 +10,7 @@ from tinycompress.config import Config
 from tinycompress.data import Dataset
 from tinycompress.ir.fixedpoint import integer_range
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.ir.inputs import integer_inputs
+from tinycompress.ir.inputs import integer_batches, integer_inputs
 from tinycompress.ir.ops import Embedding
 from tinycompress.ir.tensor import Array
 from tinycompress.pipeline.quantizing import read_inputs
@@ -28,8 +28,8 @@ def integer_samples(
         arrays = read_inputs(inputs, graph)
         return {n: integer_inputs(a, graph, i) for i, (n, a) in enumerate(zip(names, arrays, strict=True))}
     count = config.deploy.samples
-    if dataset is not None and len(names) == 1:
-        return {names[0]: integer_inputs(dataset.test.inputs[:count], graph)}
+    if dataset is not None:
+        return integer_batches(dataset.test.first(count).samples, graph)
     rng = np.random.default_rng(config.seed)
     samples = {}
     for name in names:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tinycompress.errors import ModelError, QualityError
-from tinycompress.execute.torch_module import GraphModule
+from tinycompress.execute.torch_module import Batch, GraphModule, parts, take
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
 from tinycompress.ir.tensor import QParams
@@ -235,7 +235,7 @@ def _quantizer(module: GraphModule) -> QatQuantizer:
 class Loss(Protocol):
     """The loss of a batch; distillation is a loss that asks a teacher about the same inputs."""
 
-    def __call__(self, output: Tensor, inputs: Tensor, targets: Tensor, /) -> Tensor: ...
+    def __call__(self, output: Any, inputs: Any, targets: Any, /) -> Tensor: ...
 
 
 class Share(Protocol):
@@ -259,8 +259,8 @@ class QatTraining:
     def __init__(
         self,
         module: GraphModule,
-        inputs: Tensor,
-        targets: Tensor,
+        inputs: Batch,
+        targets: Batch,
         loss: Loss,
         *,
         epochs: int,
@@ -280,14 +280,16 @@ class QatTraining:
         self.freeze_after = freeze_after
         self.augment = augment
         self.team = team
-        self.steps = max(1, len(inputs) // batch)
+        first = parts(inputs)[0]
+        self.samples, self._device = len(first), first.device
+        self.steps = max(1, self.samples // batch)
         self.done = 0
         """Epochs behind us."""
         self._seed = seed
         self._quantizer = _quantizer(module)
         self._optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=learning_rate)
         self._order = torch.Generator().manual_seed(seed)
-        self._changes = torch.Generator(inputs.device).manual_seed(seed)
+        self._changes = torch.Generator(self._device).manual_seed(seed)
 
     def epoch(self) -> float:
         """Trains one epoch and returns its mean loss; QualityError TC-Q120 when the loss is not finite."""
@@ -297,23 +299,22 @@ class QatTraining:
         if self.team is not None and self.team.rank > 0:
             self._changes.manual_seed(self._seed + self.team.rank * self.epochs + self.done)
         total = 0.0
-        order = torch.randperm(len(self.inputs), generator=self._order)
+        order = torch.randperm(self.samples, generator=self._order)
         for step in range(self.steps):
             past = (self.done * self.steps + step) / (self.epochs * self.steps)
             for group in self._optimizer.param_groups:
                 group["lr"] = 0.5 * self.learning_rate * (1 + math.cos(math.pi * past))
-            batch = order[step * self.batch : (step + 1) * self.batch].to(self.inputs.device)
+            batch = order[step * self.batch : (step + 1) * self.batch].to(self._device)
             chosen = batch if self.team is None else self.team.share(batch)
-            x = self.inputs[chosen]
-            x = x if self.augment is None else self.augment(x, self._changes)
-            total += self._step(step, x, self.targets[chosen], len(chosen) / len(batch))
+            x = take(self.inputs, chosen)
+            if self.augment is not None and isinstance(x, Tensor):
+                x = self.augment(x, self._changes)
+            total += self._step(step, x, take(self.targets, chosen), len(chosen) / len(batch))
         self.done += 1
         return total / self.steps
 
-    def _step(self, step: int, x: Tensor, targets: Tensor, share: float) -> float:
-        output = self.module(x)
-        assert isinstance(output, Tensor)
-        value = self.loss(output, x, targets)
+    def _step(self, step: int, x: Batch, targets: Batch, share: float) -> float:
+        value = self.loss(self.module(*parts(x)), x, targets)
         self._optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         value = value.detach()
@@ -354,8 +355,8 @@ class QatTraining:
 
 def train_qat(
     module: GraphModule,
-    inputs: Tensor,
-    targets: Tensor,
+    inputs: Batch,
+    targets: Batch,
     loss: Loss,
     *,
     epochs: int,
@@ -368,8 +369,9 @@ def train_qat(
 ) -> GraphModule:
     """Trains a module from `prepare_qat` in place: Adam, cosine to zero, ranges frozen for the last quarter.
 
-    `inputs` are `[n, *shape]`, channels last, on the module's device. `learning_rate` is a tenth of the float one.
-    `augment` changes a batch with a generator on its device. `progress` gets each epoch's number and mean loss. Raises
+    `inputs` are `[n, *shape]`, channels last, on the module's device, or a tuple of several; `targets` a tensor or
+    several by name. `learning_rate` is a tenth of the float one. `augment` changes a batch of a network with one input,
+    with a generator on its device. `progress` gets each epoch's number and mean loss. Raises
     QualityError TC-Q120 when the loss is not finite.
     """
     training = QatTraining(

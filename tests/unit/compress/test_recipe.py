@@ -5,7 +5,9 @@ import tomllib
 import numpy as np
 import pytest
 
+from tests.unit.compress.networks import Net
 from tinycompress.compress.recipe import Recipe, parse_recipe
+from tinycompress.compress.run import compress
 from tinycompress.compress.task import Budget, Task, area_under_curve
 from tinycompress.data import Split
 from tinycompress.errors import ConfigError
@@ -57,14 +59,60 @@ def test_budgets_take_sizes_as_text() -> None:
             Budget(**wrong)  # type: ignore[arg-type]
 
 
-def test_tasks_check_names_and_classes() -> None:
+def test_tasks_check_names_and_targets() -> None:
     split = Split(np.zeros((4, 2)), np.array([0, 1, 2, 3]))
     with pytest.raises(ConfigError, match=r"TC-C310.*'accuracy'"):
         Task(split, split, split, metric="acuracy")
-    with pytest.raises(ConfigError, match="TC-C303: train labels go from 0 to 3, the network has 3 outputs"):
-        Task(split, split, split).check_classes(3)
     with pytest.raises(ConfigError, match=r"TC-C302.*needs targets"):
         Task(Split(np.zeros((4, 2))), split, split, kind="regression")
+
+
+def test_tasks_check_the_network() -> None:
+    """Two values in, three out: labels up to 3, labels that are none, targets of 4 values, reconstructions of 2."""
+    net = Net((2,))
+    graph = net.graph(net.fc("x", 3))
+    labels = Split(np.zeros((4, 2)), np.array([0, 1, 2, 3]))
+    values = Split(np.zeros((4, 2)), np.zeros((4, 4)))
+    with pytest.raises(ConfigError, match="TC-C303: train labels go from 0 to 3, the network has 3 outputs"):
+        Task(labels, labels, labels).check_network(graph)
+    with pytest.raises(ConfigError, match="TC-C303: train labels must be one integer per sample"):
+        Task(values, values, values).check_network(graph)
+    with pytest.raises(ConfigError, match=r"TC-C303: the network's output is \[3\], a target of train \[4\]"):
+        Task(values, values, values, kind="regression").check_network(graph)
+    with pytest.raises(ConfigError, match=r"TC-C303: the network's output is \[3\], its input \[2\]"):
+        Task(values, values, values, kind="autoencoder").check_network(graph)
+    own = Task(values, values, values, loss=lambda o, t: o.sum(), metric=lambda o, t: 0.0)
+    own.check_network(graph)
+
+
+def test_a_teacher_of_another_task_is_refused() -> None:
+    net, other = Net((2,)), Net((2,))
+    split = Split(np.zeros((4, 2)), np.zeros(4, int))
+    with pytest.raises(ConfigError, match=r"TC-C315: the teacher's inputs and outputs are \[\[2\], \[5\]\]"):
+        compress(net.graph(net.fc("x", 3)), Task(split, split, split), teacher=other.graph(other.fc("x", 5)))
+
+
+def _broken(output: object, target: object) -> float:
+    raise KeyError("far")
+
+
+@pytest.mark.parametrize(
+    ("loss", "metric", "said"),
+    [
+        (_broken, None, "the loss _broken failed: KeyError: 'far'"),
+        (lambda o, t: o.sum(1), None, r"failed: ValueError: it gave \[4\] values"),
+        (lambda o, t: 3.0, None, "none that depends on the output"),
+        (None, _broken, "the metric _broken failed: KeyError: 'far'"),
+        (None, lambda o, t: o, "the metric .* failed: TypeError"),
+    ],
+)
+def test_functions_of_the_users_that_fail_are_named(loss: object, metric: object, said: str) -> None:
+    net = Net((2,))
+    split = Split(np.ones((4, 2)), np.array([0, 1, 2, 0]))
+    task = Task(split, split, split, loss=loss, metric=metric)  # type: ignore[arg-type]
+    recipe = parse_recipe({"train": {"epochs": 1, "batch": 4}, "prune": {"method": "none"}})
+    with pytest.raises(ConfigError, match=f"TC-C319: .*{said}"):
+        compress(net.graph(net.fc("x", 3)), task, None, recipe)
 
 
 def test_area_under_curve_counts_pairs() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.compress.networks import Net, chain, resnet
+from tests.unit.compress.networks import chain, resnet
 from tinycompress.compress.augment import augment
 from tinycompress.compress.network import Network, initialise
 from tinycompress.compress.paper import PaperModel
@@ -22,7 +22,7 @@ from tinycompress.compress.recipe import AugmentSettings, PruneSettings, TrainSe
 from tinycompress.compress.task import Task
 from tinycompress.compress.train import Trainer, learning_rate
 from tinycompress.data import Split
-from tinycompress.errors import ConfigError, QualityError
+from tinycompress.errors import QualityError
 from tinycompress.ir.store import graph_sha256, load
 
 CPU = torch.device("cpu")
@@ -123,17 +123,17 @@ def test_a_run_survives_being_killed(tmp_path: Path) -> None:
         command = [sys.executable, "-c", script, str(folder)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=root)
 
-    undisturbed, _ = start(tmp_path / "a").communicate(timeout=120)
+    undisturbed, _ = start(tmp_path / "a").communicate(timeout=600)
     waits = np.random.default_rng(0).uniform(0.0, 0.4, 5)
     for wait in waits:
         process = start(tmp_path / "b")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (tmp_path / "b").exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
         time.sleep(float(wait))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    finished, _ = start(tmp_path / "b").communicate(timeout=120)
+    finished, _ = start(tmp_path / "b").communicate(timeout=600)
     assert finished.strip() == undisturbed.strip()
     assert len(finished.strip()) == 64
 
@@ -219,10 +219,3 @@ def test_augmentation_is_repeatable_and_keeps_the_shape() -> None:
     torch.testing.assert_close(a, b)
     shifted = augment(images, AugmentSettings(shift=1), torch.Generator().manual_seed(5))
     assert set(shifted.unique().tolist()) <= {0.0, *images.unique().tolist()}
-
-
-def test_networks_with_two_inputs_are_refused() -> None:
-    net = Net((4, 4, 2))
-    graph = net.graph(net.conv("x", 2), net.conv("x", 3))
-    with pytest.raises(ConfigError, match="TC-C312"):
-        Network(graph, CPU)

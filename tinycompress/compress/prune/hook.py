@@ -17,6 +17,7 @@ from tinycompress.compress.prune.repair import Fitted, Widths, excess, strongest
 from tinycompress.compress.recipe import PruneSettings
 from tinycompress.compress.shrink import shrink
 from tinycompress.compress.train import Trainer
+from tinycompress.execute.torch_module import take
 from tinycompress.ir.graph import Graph
 
 TAYLOR_MEMORY = 0.98
@@ -151,10 +152,10 @@ class PruneHook:
         self.report.before = self.report.before or trainer.network.groups.widths()
         self.cut(trainer, fitted.widths, scores)
         trainer.network.set_gates({})
-        order = np.random.default_rng(self.seed).permutation(len(trainer.inputs))
+        order = np.random.default_rng(self.seed).permutation(trainer.samples)
         count = self.settings.recalibration_batches * trainer.batch
         chosen = torch.from_numpy(order[:count]).to(trainer.device)
-        trainer.network.recalibrate(trainer.inputs[chosen], self.settings.recalibration_batches, trainer.batch)
+        trainer.network.recalibrate(take(trainer.inputs, chosen), self.settings.recalibration_batches, trainer.batch)
         model = self.make_model(trainer.network.module.graph, trainer.network.groups)
         self.report.after = dict(fitted.widths)
         self.report.repaired, self.report.filled = fitted.repaired, fitted.filled

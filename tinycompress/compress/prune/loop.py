@@ -19,6 +19,7 @@ ordinary. Inputs are batches of real values, channels last.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,13 +76,12 @@ class Pruner:
         """Parameters of the present network."""
         return self.network.module.parameters()
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """The network's output, with gates on its channels while it is trained and pruned."""
+    def __call__(self, *inputs: Tensor) -> Any:
+        """The network's output, a tuple of several, with gates on its channels while it is trained and pruned."""
         if self.module.training and not self.is_done:
             importances = {g: square.sqrt() for g, square in self._importance.items()}
             self.network.set_gates(self.widths.gates(importances, self._progress()))
-        output: Tensor = self.network.module(inputs)
-        return output
+        return self.network.module(*inputs)
 
     def _progress(self) -> float:
         return min(1.0, self._taken / max(1, self.steps - 1))
