@@ -144,7 +144,8 @@ def page() -> str:
     if stored.exists():
         lines += ["```", *sweep_lines(json.loads(stored.read_text(encoding="utf-8"))), "```", ""]
     else:
-        lines += ["Not measured: no machine with a GPU has run `python -m tinycompress.gpu.sweep` yet.", ""]
+        command = "python -m tinycompress.gpu.sweep --output docs/results/gpu24/sweep.json"
+        lines += [f"Not measured: no machine with a GPU has run `{command}` yet.", ""]
     return "\n".join(lines)
 
 

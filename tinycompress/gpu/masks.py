@@ -135,8 +135,3 @@ def apply_masks(graph: Graph, masks: dict[str, Bools]) -> Graph:
             value = tensors[op.weights].constant
             tensors[op.weights] = tensors[op.weights].with_data(np.where(masks[op.name], value, 0).astype(value.dtype))
     return graph.with_ops(graph.ops, tensors)
-
-
-def kept_magnitude(weights: Array) -> float:
-    """Sum of |w| over what the magnitude mask keeps."""
-    return float(np.abs(weights.astype(np.float64))[magnitude_mask(weights)].sum())

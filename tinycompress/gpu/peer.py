@@ -14,7 +14,7 @@ import statistics
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from typing import Any
@@ -83,8 +83,9 @@ def features() -> Features:
             reason = f"{device} is older than compute capability 8.0"
         elif not found:
             reason = f"torch {torch.__version__} has no semi-structured sparse tensors"
-    library = getattr(torch.backends, "cusparselt", None)
-    version = library.version() if library is not None and library.is_available() else None
+    version = None
+    with suppress(*_FAILURES):
+        version = torch.backends.cusparselt.version() if torch.backends.cusparselt.is_available() else None
     return Features(torch.__version__, torch.version.cuda, version, device, found, reason)
 
 
@@ -154,7 +155,8 @@ def _recorded(work: Callable[[], object]) -> Callable[[], None] | None:
     """CALLS calls as one graph; None where they cannot be recorded."""
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph):
+        # A recording that fails leaves its stream the current one; the outer context brings back ours.
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
             _calls(work)
     except _FAILURES:
         torch.cuda.synchronize()
@@ -205,18 +207,17 @@ def time_product(
 
 
 def _sparse_product(backend: str, weights: Tensor, right: Tensor) -> tuple[Callable[[], Tensor], int | None]:
-    """`weights` packed, times `right`; with cuSPARSELt by the algorithm that its own search finds the fastest."""
+    """`weights` packed, times `right`: with cuSPARSELt by the algorithm that its own search finds the fastest, and with
+    whole sums; where that call is not as it was, by the public one."""
     packed: Any = getattr(torch.sparse, _CLASSES[backend]).from_dense(weights)
-    if backend != "cusparselt" or not hasattr(torch, "_cslt_sparse_mm"):
-        return partial(torch.mm, packed, right), None
-    options: dict[str, Any] = {"out_dtype": torch.int32} if weights.dtype is torch.int8 else {}
-    algorithm = None
-    try:
-        algorithm = int(torch._cslt_sparse_mm_search(packed.packed, right, **options))
-        options["alg_id"] = algorithm
-    except _FAILURES:
-        pass  # a PyTorch without the search: its default algorithm
-    return partial(torch._cslt_sparse_mm, packed.packed, right, **options), algorithm
+    if backend == "cusparselt":
+        options: dict[str, Any] = {"out_dtype": torch.int32} if weights.dtype is torch.int8 else {}
+        with suppress(*_FAILURES):
+            algorithm = int(torch._cslt_sparse_mm_search(packed.packed, right, **options))
+            work = partial(torch._cslt_sparse_mm, packed.packed, right, alg_id=algorithm, **options)
+            work()
+            return work, algorithm
+    return partial(torch.mm, packed, right), None
 
 
 def _error(product: Tensor, weights: Tensor, right: Tensor) -> float | None:

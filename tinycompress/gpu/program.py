@@ -24,7 +24,7 @@ ARCHITECTURES = ("80", "90")
 NVCC_FLAGS = ("-std=c++17", "-O3")
 RUN_TIMEOUT_S = 300.0
 ASK_TIMEOUT_S = 60
-_EXIT_DEVICE, _EXIT_MISMATCH = 6, 7
+_EXIT_MISMATCH = 7
 
 
 @dataclass(frozen=True)

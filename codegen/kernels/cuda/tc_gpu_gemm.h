@@ -24,6 +24,7 @@ typedef struct {
     int32_t input_zero_point, output_zero_point; /* -128..127 */
     int32_t activation_min, activation_max;      /* -128..127 */
     int32_t batch;                               /* samples */
+    int32_t step_taps, step_channels;            /* 64 = step_taps * c + step_channels; set by the launch */
     const uint32_t *values;                      /* [row slice][depth step][operand][lane][4] */
     const uint32_t *metadata;                    /* [row slice][depth step][lane], sparse only */
     const int32_t *bias, *multiplier, *shift;    /* [M]; bias with the zero point's share */
@@ -42,6 +43,7 @@ template <int WARPS_M, int WARPS_N, int SLICES_M, int SLICES_N> struct tc_tile {
     static constexpr int out_pitch = m + 4;
     static constexpr int shared_bytes = 2 * n * pitch > n *out_pitch ? 2 * n * pitch : n * out_pitch;
     static_assert(n * (TC_DEPTH / 16) % threads == 0, "every thread gathers the same number of chunks");
+    static_assert(threads % (TC_DEPTH / 16) == 0, "all chunks of a thread are at one place of the reduction");
 };
 
 typedef tc_tile<1, 4, 1, 2> tc_tile_16x64;
@@ -78,72 +80,101 @@ TC_HD tc_pixel tc_locate(const tc_gemm &g, int32_t index)
     return pixel;
 }
 
-/* The element at reduction index k of a pixel's patch, or null where it is padding of the image. */
-TC_HD const int8_t *tc_tap(const tc_gemm &g, const tc_pixel &pixel, int32_t k)
+/* Where in the reduction: the tap and its channel. At or beyond the end ky is kernel_height or more. */
+struct tc_place {
+    int32_t ky, kx, channel;
+};
+
+TC_HD tc_place tc_start(const tc_gemm &g, int32_t k)
 {
     const int32_t tap = k / g.channels;
-    const int32_t ky = tap / g.kernel_width;
-    const int32_t y = pixel.y + ky * g.dilation_height;
-    const int32_t x = pixel.x + (tap - ky * g.kernel_width) * g.dilation_width;
+    return {tap / g.kernel_width, tap % g.kernel_width, k % g.channels};
+}
+
+/* `taps` taps and `channels` channels further, channels below g.channels. A kernel is few columns wide: no division. */
+TC_HD void tc_advance(const tc_gemm &g, tc_place &place, int32_t taps, int32_t channels)
+{
+    place.channel += channels;
+    if (place.channel >= g.channels) {
+        place.channel -= g.channels;
+        ++taps;
+    }
+    for (place.kx += taps; place.kx >= g.kernel_width; ++place.ky) {
+        place.kx -= g.kernel_width;
+    }
+}
+
+/* The element of a pixel's patch at a place, or null where it is padding of the image. */
+TC_HD const int8_t *tc_tap(const tc_gemm &g, const tc_pixel &pixel, const tc_place &place)
+{
+    const int32_t y = pixel.y + place.ky * g.dilation_height;
+    const int32_t x = pixel.x + place.kx * g.dilation_width;
     if (y < 0 || y >= g.height || x < 0 || x >= g.width) {
         return NULL;
     }
-    return pixel.data + ((int64_t)y * g.width + x) * g.channels + (k - tap * g.channels);
+    return pixel.data + ((int64_t)y * g.width + x) * g.channels + place.channel;
 }
 
-/* 16 bytes of a pixel's patch from reduction index k on; VECTOR (16, 4 or 1) divides the channels. Bytes beyond the
- * reduction are 0: their weights are 0 too. */
-template <int VECTOR> TC_HD tc_chunk tc_gather(const tc_gemm &g, const tc_pixel &pixel, int32_t k)
+/* 16 bytes of a pixel's patch from a place on; VECTOR (16, 4 or 1) divides the channels. Bytes beyond the reduction are
+ * 0: their weights are 0 too. */
+template <int VECTOR> TC_HD tc_chunk tc_gather(const tc_gemm &g, const tc_pixel &pixel, tc_place place)
 {
-    const int32_t depth = g.kernel_height * g.kernel_width * g.channels;
     const uint32_t padding = 0x01010101u * (uint32_t)(uint8_t)g.input_zero_point;
     tc_chunk chunk = {{0, 0, 0, 0}};
-    if (pixel.data == NULL || k >= depth) {
+    if (pixel.data == NULL || place.ky >= g.kernel_height) {
         return chunk;
     }
     if constexpr (VECTOR == 16) {
-        const int8_t *from = tc_tap(g, pixel, k);
+        const int8_t *from = tc_tap(g, pixel, place);
         if (from == NULL) {
             chunk = tc_chunk{{padding, padding, padding, padding}};
         } else {
             memcpy(&chunk, __builtin_assume_aligned(from, 16), sizeof chunk);
         }
-    } else if constexpr (VECTOR == 4) {
-        TC_UNROLL
-        for (int32_t i = 0; i < 4; ++i) {
-            if (k + 4 * i < depth) {
-                const int8_t *from = tc_tap(g, pixel, k + 4 * i);
-                uint32_t word = padding;
-                if (from != NULL) {
-                    memcpy(&word, __builtin_assume_aligned(from, 4), sizeof word);
-                }
-                chunk.words[i] = word;
-            }
-        }
     } else {
         TC_UNROLL
-        for (int32_t i = 0; i < 16; ++i) {
-            if (k + i < depth) {
-                const int8_t *from = tc_tap(g, pixel, k + i);
-                const int32_t byte = from == NULL ? g.input_zero_point : *from;
-                chunk.words[i / 4] |= (uint32_t)(uint8_t)byte << (8 * (i % 4));
+        for (int32_t i = 0; i < 16; i += VECTOR) {
+            if (place.ky < g.kernel_height) {
+                const int8_t *from = tc_tap(g, pixel, place);
+                uint32_t word = VECTOR == 4 ? padding : padding & 0xFFu;
+                if (from != NULL && VECTOR == 4) {
+                    memcpy(&word, __builtin_assume_aligned(from, 4), sizeof word);
+                } else if (from != NULL) {
+                    word = (uint8_t)*from;
+                }
+                chunk.words[i / 4] |= word << (8 * (i % 4));
+                tc_advance(g, place, 0, VECTOR);
             }
         }
     }
     return chunk;
 }
 
-/* Phase 1 of a depth step: a thread's chunks of B. Chunk j of a thread is 16 bytes of one pixel. */
-template <class TILE, int VECTOR>
-TC_HD void tc_gemm_gather(const tc_gemm &g, int32_t block, int32_t thread, int32_t step,
-                          tc_chunk (&chunks)[TILE::chunks])
+/* The pixels of a thread's chunks of B, and where in the reduction all of them are: chunk j is 16 bytes of one pixel.
+ */
+template <class TILE> struct tc_sources {
+    tc_pixel pixels[TILE::chunks];
+    tc_place place;
+};
+
+template <class TILE> TC_HD void tc_gemm_locate(const tc_gemm &g, int32_t block, int32_t thread, tc_sources<TILE> &from)
 {
     TC_UNROLL
     for (int32_t j = 0; j < TILE::chunks; ++j) {
-        const int32_t index = thread + j * TILE::threads;
-        const tc_pixel pixel = tc_locate(g, block * TILE::n + index / 4);
-        chunks[j] = tc_gather<VECTOR>(g, pixel, step * TC_DEPTH + index % 4 * 16);
+        from.pixels[j] = tc_locate(g, block * TILE::n + (thread + j * TILE::threads) / 4);
     }
+    from.place = tc_start(g, thread % 4 * 16);
+}
+
+/* Phase 1 of a depth step: a thread's chunks of B; steps are taken in turn. */
+template <class TILE, int VECTOR>
+TC_HD void tc_gemm_gather(const tc_gemm &g, tc_sources<TILE> &from, tc_chunk (&chunks)[TILE::chunks])
+{
+    TC_UNROLL
+    for (int32_t j = 0; j < TILE::chunks; ++j) {
+        chunks[j] = tc_gather<VECTOR>(g, from.pixels[j], from.place);
+    }
+    tc_advance(g, from.place, g.step_taps, g.step_channels);
 }
 
 /* Phase 2: the chunks into one of the two buffers. */
@@ -244,14 +275,16 @@ __global__ void __launch_bounds__(TILE::threads) tc_gemm_kernel(const tc_gemm g)
     const int32_t slice = row_block * (TILE::m / TC_MMA_M) + warp / TILE::warps_n * TILE::slices_m;
     const int32_t first_column = warp % TILE::warps_n * TILE::slices_n * TC_MMA_N + lane / 4;
     int32_t acc[TILE::slices_m][TILE::slices_n][4] = {};
+    tc_sources<TILE> from;
     tc_chunk chunks[TILE::chunks];
-    tc_gemm_gather<TILE, VECTOR>(g, block, thread, 0, chunks);
+    tc_gemm_locate<TILE>(g, block, thread, from);
+    tc_gemm_gather<TILE, VECTOR>(g, from, chunks);
     tc_gemm_store<TILE>(thread, 0, chunks, shared);
     __syncthreads();
     for (int32_t step = 0; step < g.depth_steps; ++step) {
         const bool has_next = step + 1 < g.depth_steps;
         if (has_next) {
-            tc_gemm_gather<TILE, VECTOR>(g, block, thread, step + 1, chunks);
+            tc_gemm_gather<TILE, VECTOR>(g, from, chunks);
         }
         tc_slice_b b[TILE::slices_n];
 #pragma unroll
@@ -308,11 +341,15 @@ void tc_gemm_block_emulated(const tc_gemm &g, int32_t block, int32_t row_block)
 {
     alignas(16) static uint8_t shared[TILE::shared_bytes];
     static int32_t acc[TILE::threads][TILE::slices_m][TILE::slices_n][4];
+    static tc_sources<TILE> from[TILE::threads];
     memset(acc, 0, sizeof acc);
+    for (int32_t thread = 0; thread < TILE::threads; ++thread) {
+        tc_gemm_locate<TILE>(g, block, thread, from[thread]);
+    }
     for (int32_t step = 0; step < g.depth_steps; ++step) {
         for (int32_t thread = 0; thread < TILE::threads; ++thread) {
             tc_chunk chunks[TILE::chunks];
-            tc_gemm_gather<TILE, VECTOR>(g, block, thread, step, chunks);
+            tc_gemm_gather<TILE, VECTOR>(g, from[thread], chunks);
             tc_gemm_store<TILE>(thread, step, chunks, shared);
         }
         for (int32_t warp = 0; warp < TILE::threads / TC_LANES; ++warp) {
@@ -342,6 +379,8 @@ template <class TILE, bool SPARSE, int VECTOR> void tc_gemm_launch(const tc_gemm
     for (int32_t first = 0; first < whole.batch; first += samples) {
         tc_gemm g = whole;
         g.batch = tc_min(samples, whole.batch - first);
+        g.step_taps = TC_DEPTH / g.channels;
+        g.step_channels = TC_DEPTH % g.channels;
         g.input += (int64_t)first * g.height * g.width * g.channels;
         g.output += (int64_t)first * per_sample * g.rows;
         const int32_t blocks = tc_div_up(tc_pixels(g), TILE::n);

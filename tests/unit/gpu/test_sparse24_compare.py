@@ -192,6 +192,28 @@ def test_sparse24_peer_units_are_those_of_this_pytorch(monkeypatch: pytest.Monke
     assert peer.features().backends == ()
 
 
+def test_sparse24_peer_falls_back_to_the_public_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With cuSPARSELt's own call where it is there, by the algorithm it names; else as any tensor is multiplied."""
+    from types import SimpleNamespace
+
+    def dense_class(name: str, value: object) -> None:
+        monkeypatch.setattr(torch.sparse, peer._CLASSES[name], SimpleNamespace(from_dense=lambda _: value))
+
+    a, b = torch.ones(32, 64, dtype=torch.int32), torch.ones(64, 8, dtype=torch.int32)
+    dense_class("cutlass", a)
+    work, algorithm = peer._sparse_product("cutlass", a, b)
+    assert (work().unique().tolist(), algorithm) == ([64], None)
+    dense_class("cusparselt", SimpleNamespace(packed=a))
+    monkeypatch.setattr(torch, "_cslt_sparse_mm_search", lambda *_, **__: 7)
+    monkeypatch.setattr(torch, "_cslt_sparse_mm", lambda packed, right, alg_id: packed @ right * alg_id)
+    work, algorithm = peer._sparse_product("cusparselt", a, b)
+    assert (work().unique().tolist(), algorithm) == ([448], 7)
+    monkeypatch.delattr(torch, "_cslt_sparse_mm")
+    dense_class("cusparselt", a)
+    work, algorithm = peer._sparse_product("cusparselt", a, b)
+    assert (work().unique().tolist(), algorithm) == ([64], None)
+
+
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "tinycompress", "compare-gpu", *arguments]
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "HOME": str(folder)}

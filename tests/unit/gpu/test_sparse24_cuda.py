@@ -45,8 +45,10 @@ def residual() -> QuantGraph:
     return quantize(graph, (np.random.default_rng(0).standard_normal((16, 9, 7, 3)).astype(np.float32),))
 
 
-def differences(graph: QuantGraph, folder: Path, flags: tuple[str, ...] = (), *, gpu: bool = False) -> list[str]:
-    """Tensors of a batch of 5, run as 3 + 2, that differ from the reference in any byte."""
+def differences(
+    graph: QuantGraph, folder: Path, flags: tuple[str, ...] = (), *, gpu: bool = False, samples: int = 5
+) -> list[str]:
+    """Tensors of `samples` random inputs, run in batches of 3, that differ from the reference in any byte."""
     source = generate_cuda(graph, folder)
     binary = folder / "program"
     if gpu:
@@ -54,7 +56,7 @@ def differences(graph: QuantGraph, folder: Path, flags: tuple[str, ...] = (), *,
     else:
         compile_host(source.source, binary, flags)
     rng = np.random.default_rng(7)
-    inputs = {n: rng.integers(-128, 128, (5, *graph.tensors[n].shape)).astype(np.int8) for n in graph.input_names}
+    inputs = {n: rng.integers(-128, 128, (samples, *graph.tensors[n].shape)).astype(np.int8) for n in graph.input_names}
     found = run_program(binary, source, inputs, folder / "work", batch=3, keep_tensors=True, warmup=1, repeat=2)
     assert gpu or not any((found.network_us, *found.layer_us.values()))
     expected = run(graph, inputs)
