@@ -74,8 +74,7 @@ def mixed(seed: int, rounding: Rounding = Rounding.DOUBLE) -> QuantGraph:
     raise AssertionError("no such graph")
 
 
-@pytest.mark.parametrize("rounding", list(Rounding))
-@pytest.mark.parametrize("seed", [100, 200])
+@pytest.mark.parametrize(("seed", "rounding"), [(100, Rounding.DOUBLE), (200, Rounding.SINGLE)])
 def test_sparse24_generated_cuda_equals_the_reference_on_every_operator(
     seed: int, rounding: Rounding, tmp_path: Path
 ) -> None:
@@ -86,28 +85,11 @@ def test_sparse24_every_operator_with_a_kernel_is_in_the_random_graphs() -> None
     assert set(LOWER) <= {type(op) for seed in (100, 200) for op in mixed(seed).ops}
 
 
-@pytest.mark.parametrize("is_sparse", [False, True])
-def test_sparse24_network_equals_the_reference(is_sparse: bool, tmp_path: Path) -> None:
-    graph = sparse(residual()) if is_sparse else residual()
-    names = sparse_candidates(graph)
-    assert len(names) == (4 if is_sparse else 0)
-    assert differences(graph, tmp_path, SANITIZERS if is_sparse else ()) == []
-
-
-def test_sparse24_a_batch_too_large_for_one_launch_is_cut(tmp_path: Path) -> None:
-    """As above, with launches of one or two samples: convolutions have 63 and 20 pixels a sample."""
-    assert differences(sparse(residual()), tmp_path, ("-DTC_GEMM_MOST_PIXELS=130",)) == []
-
-
-def test_sparse24_sparse_and_masked_dense_programs_agree(tmp_path: Path) -> None:
+def test_sparse24_sparse_network_equals_the_reference(tmp_path: Path) -> None:
+    """Under sanitizers, and with launches of one or two samples: convolutions have 63 and 20 pixels a sample."""
     graph = sparse(residual())
-    inputs = {"x": np.random.default_rng(3).integers(-128, 128, (4, 9, 7, 3)).astype(np.int8)}
-    results = []
-    for name, layers in (("dense", ()), ("sparse", None)):
-        source = generate_cuda(graph, tmp_path / name, sparse=layers)
-        binary = compile_host(source.source, tmp_path / name / "program")
-        results.append(run_program(binary, source, inputs, tmp_path / name / "work").outputs[graph.outputs[0]])
-    np.testing.assert_array_equal(*results)
+    assert len(sparse_candidates(graph)) == 4
+    assert differences(graph, tmp_path, (*SANITIZERS, "-DTC_GEMM_MOST_PIXELS=130")) == []
 
 
 def test_sparse24_generation_repeats(tmp_path: Path) -> None:
@@ -132,16 +114,14 @@ def test_sparse24_refuses_a_dense_layer_as_sparse(tmp_path: Path) -> None:
     assert error.value.code == "TC-C402"
 
 
-def test_sparse24_names_from_a_model_cannot_break_the_program(tmp_path: Path) -> None:
+def test_sparse24_names_and_files_cannot_break_the_program(tmp_path: Path) -> None:
+    """A dense network equals the reference under names that no C or JSON would take as they are; then bad arguments."""
     graph = residual()
     ops = tuple(replace(op, name=f'{op.name}*/ "%s\\', source=("*/ int main(",)) for op in graph.ops)
     renamed = replace(graph, ops=ops, name='x"; */ main')
+    assert sparse_candidates(renamed) == ()
     assert differences(renamed, tmp_path) == []
-
-
-def test_sparse24_program_rejects_bad_files(tmp_path: Path) -> None:
-    source = generate_cuda(residual(), tmp_path)
-    binary = str(compile_host(source.source, tmp_path / "program"))
+    binary = str(tmp_path / "program")
     (tmp_path / "short.bin").write_bytes(b"123")
     for arguments in (
         [], ["--input", "absent.bin", "--output", "o"], ["--input", "short.bin", "--output", "o"], ["--batch", "0"],
@@ -152,13 +132,6 @@ def test_sparse24_program_rejects_bad_files(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
     with pytest.raises(DeviceError, match="whole number of samples"):
         run_checked([binary, "--input", "short.bin", "--output", "o"], tmp_path)
-
-
-def test_sparse24_square_sweep_checks_itself_on_the_host(tmp_path: Path) -> None:
-    binary = compile_host(write_sweep(tmp_path), tmp_path / "sweep")
-    facts = run_checked([str(binary), "128", "256"], tmp_path)
-    assert facts["device"] is None
-    assert facts["products"] == [{"size": size, "dense_us": None, "sparse_us": None} for size in (128, 256)]
 
 
 @pytest.fixture
@@ -172,6 +145,7 @@ def nvcc() -> Path:
 STRICT = ("-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nvcc")
 def test_sparse24_generated_cuda_compiles(tmp_path: Path) -> None:
     """For all architectures, machine code included; warnings are errors."""
