@@ -47,7 +47,7 @@ def test_generate_without_torch(elsewhere: Path) -> None:
     command = [str(elsewhere / "venv/bin/tinycompress"), "generate", str(graph), "-o", str(elsewhere / "c")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=elsewhere)
     assert done.returncode == 0, done.stderr
-    assert {p.suffix for p in (elsewhere / "c").iterdir()} == {".c", ".h"}
+    assert {p.suffix for p in (elsewhere / "c").iterdir()} == {".c", ".h", ".txt"}
     listed = subprocess.run(
         [str(elsewhere / "venv/bin/pip"), "list"], capture_output=True, text=True, check=True
     ).stdout

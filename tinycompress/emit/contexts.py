@@ -73,6 +73,24 @@ class QuantizerContext:
 
 
 @dataclass(frozen=True)
+class DequantizerContext:
+    """The function that turns an output into the real values of the user's own model, in its axis order.
+
+    `loops` are the loop variables with their ends, outermost first, over the output's own axes; `shift` takes the zero
+    point from a value.
+    """
+
+    function: str
+    comment: str
+    c_type: str
+    loops: tuple[tuple[str, int], ...]
+    source_index: str
+    target_index: str
+    scale: str
+    shift: str
+
+
+@dataclass(frozen=True)
 class TensorContext:
     """An activation: the offset `at` of its first row; `table` holds the words of its rows if they are scattered."""
 
@@ -177,8 +195,10 @@ class HeaderContext:
     states: tuple[StateContext, ...]
     state_argument: str
     quantizers: tuple[QuantizerContext, ...]
+    dequantizers: tuple[DequantizerContext, ...]
     run_buffers: str
     feed: FeedContext | None
+    usage: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -196,6 +216,13 @@ class ModelContext(HeaderContext):
     program: tuple[ProgramLine, ...]
     program_steps: int
     program_type: str
+
+
+@dataclass(frozen=True)
+class CmakeContext:
+    """CMakeLists.txt"""
+
+    prefix: str
 
 
 @dataclass(frozen=True)

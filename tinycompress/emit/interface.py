@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinycompress.emit.contexts import FeedContext, IoContext, QuantizerContext, StateContext
+from tinycompress.emit.contexts import DequantizerContext, FeedContext, IoContext, QuantizerContext, StateContext
 from tinycompress.emit.describe import input_notes, output_notes, tensor_text
 from tinycompress.emit.layers import Naming
 from tinycompress.emit.names import Names
 from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir.fixedpoint import integer_range
 from tinycompress.ir.graph import GraphInput
+from tinycompress.ir.inputs import source_axes
 from tinycompress.ir.tensor import Tensor
 from tinycompress.plan.feed import counter_bytes, feed_work
 from tinycompress.plan.model import Plan
@@ -161,3 +162,42 @@ def _quantizer(item: GraphInput, tensor: Tensor, function: str, rows: int = 1) -
         low=low,
         high=high,
     )
+
+
+def dequantizers(plan: Plan, outputs: tuple[IoContext, ...]) -> list[DequantizerContext]:
+    """One function per quantized output: its real values, in the axis order of the user's own model."""
+    found = []
+    for name, io in zip(plan.graph.outputs, outputs, strict=True):
+        tensor = plan.graph.tensors[name]
+        if tensor.qparams is not None and tensor.dtype.itemsize <= 2:
+            function = "dequantize_output" if len(outputs) == 1 else f"dequantize_{io.member}"
+            found.append(_dequantizer(name, tensor, plan.graph.output_layout(name), function))
+    return found
+
+
+def _dequantizer(name: str, tensor: Tensor, layout: str, function: str) -> DequantizerContext:
+    axes = source_axes(layout)
+    sizes = tuple(n for n in tensor.shape if n != 1) if len(axes) < len(tensor.shape) else tensor.shape
+    if not axes or len(sizes) != len(axes):
+        axes, sizes = (0,), (tensor.elements,)
+    variables = ("i",) if len(axes) == 1 else ("y", "x", "c")[-len(axes) :]
+    where = f", in the axes of the source model: {layout}" if layout else ""
+    zero_point = tensor.quantization.tensor_zero_point
+    return DequantizerContext(
+        function=function,
+        comment=f"The {tensor.elements} real values of output {name!r}{where}.",
+        c_type=tensor.dtype.c_type,
+        loops=tuple(zip(variables, sizes, strict=True)),
+        source_index=_index(tuple(range(len(axes))), sizes, variables),
+        target_index=_index(axes, sizes, variables),
+        scale=_float(tensor.quantization.tensor_scale),
+        shift=f" {'+' if zero_point < 0 else '-'} {abs(zero_point)}" if zero_point else "",
+    )
+
+
+def _index(axes: tuple[int, ...], sizes: tuple[int, ...], variables: tuple[str, ...]) -> str:
+    """The element's place where the tensor's axes lie in the order `axes`, outermost first."""
+    text = variables[axes[0]]
+    for axis in axes[1:]:
+        text = f"{text if text in variables else f'({text})'} * {sizes[axis]} + {variables[axis]}"
+    return text

@@ -16,14 +16,15 @@ from tinycompress.emit.contexts import (
     WeightsContext,
 )
 from tinycompress.emit.describe import operator_text, shape_text
-from tinycompress.emit.interface import feed, inputs_and_outputs, quantizers, states
+from tinycompress.emit.interface import dequantizers, feed, inputs_and_outputs, quantizers, states
 from tinycompress.emit.layers import LayerWriter, Naming
 from tinycompress.emit.names import Names, comment_text, prefix_for
+from tinycompress.emit.usage import usage
 from tinycompress.ir.graph import Rounding
 from tinycompress.plan.model import ARENA_ALIGN, INPUT_ROWS, LayerPlan, Plan
 
 _RESERVED = (
-    "inputs", "outputs", "state", "state_reset", "invoke", "run", "program", "quantize_input",
+    "inputs", "outputs", "state", "state_reset", "invoke", "run", "program", "quantize_input", "dequantize_output",
 )  # fmt: skip
 _RESERVED_FED = ("begin", "row", "push_row", "end", "advance", "progress", "progress_fits", "quantize_row")
 STEPS_PER_LINE = 24
@@ -33,7 +34,11 @@ def name_library(plan: Plan, prefix: str | None = None) -> Naming:
     """C names for everything in the plan. Only the names depend on the user's strings."""
     prefix = prefix or prefix_for(plan.graph.name)
     reserved = (*_RESERVED, *_RESERVED_FED) if plan.fed_input else _RESERVED
-    files = Names((*reserved, *(f"quantize_{i}" for i in plan.graph.input_names)))
+    conversions = (
+        *(f"quantize_{name}" for name in plan.graph.input_names),
+        *(f"dequantize_{name}" for name in plan.graph.outputs),
+    )
+    files = Names((*reserved, *conversions))
     functions: dict[int, str] = {}
     params: dict[int, str] = {}
     arrays: dict[tuple[int, str], str] = {}
@@ -80,6 +85,9 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
     tensors = tuple(_tensor(plan, naming, n) for n in plan.placements if naming.tensors[n] in used)
     program = _program(plan) if plan.is_interleaved or plan.fed_input else ()
     reads_state = any(r.base != "arena" for layer in layers for r in layer.reads)
+    run_buffers = _run_buffers(naming.macro, inputs, outputs, bool(plan.graph.states))
+    made, read = tuple(quantizers(plan, inputs)), tuple(dequantizers(plan, outputs))
+    functions = {q.function for q in made} | {d.function for d in read} | ({"run"} if run_buffers else set())
     return ModelContext(
         prefix=naming.prefix,
         macro=naming.macro,
@@ -93,8 +101,10 @@ def model_context(plan: Plan, naming: Naming, headers: Mapping[str, str], model_
         outputs=outputs,
         states=states(plan, naming),
         state_argument=f"{naming.prefix}_state *state, " if plan.graph.states else "",
-        quantizers=tuple(quantizers(plan, inputs)),
-        run_buffers=_run_buffers(naming.macro, inputs, outputs, bool(plan.graph.states)),
+        quantizers=made,
+        dequantizers=read,
+        run_buffers=run_buffers,
+        usage=usage(naming.prefix, inputs, outputs, functions, has_state=bool(plan.graph.states)),
         feed=feed(plan, naming, layers_read_state=reads_state),
         is_single_rounding=plan.graph.rounding is Rounding.SINGLE,
         headers=tuple(sorted({"tc_rows.h", "tc_quantize.h", *(layer.kernel.header for layer in plan.layers)})),

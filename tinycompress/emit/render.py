@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinycompress import __version__, assets
-from tinycompress.emit.contexts import Provenance
+from tinycompress.emit.contexts import CmakeContext, Provenance
 from tinycompress.emit.library import model_context, name_library, weights_context
 from tinycompress.emit.names import comment_text, string_text
 from tinycompress.emit.program import Program
@@ -57,8 +57,9 @@ def generate(
 ) -> Program:
     """Writes the library of `plan` into `directory` (made when absent) and returns it.
 
-    <prefix>.h, <prefix>.c, <prefix>_weights.{h,c} and the kernels they need, unmodified. `prefix` defaults to one made
-    from the graph's name; `model_sha` to the digest of the stored graph. The same plan gives the same bytes.
+    <prefix>.h, <prefix>.c, <prefix>_weights.{h,c}, the kernels they need, unmodified, and a CMakeLists.txt. `prefix`
+    defaults to one made from the graph's name; `model_sha` to the digest of the stored graph. The same plan gives the
+    same bytes.
     """
     naming = name_library(plan, prefix)
     model_sha = model_sha or graph_sha256(plan.graph)
@@ -82,6 +83,7 @@ def generate(
         f"{name}.c": render("model.c.j2", p=provenance, m=model),
         f"{name}_weights.h": render("weights.h.j2", p=provenance, w=weights),
         f"{name}_weights.c": render("weights.c.j2", p=provenance, w=weights),
+        "CMakeLists.txt": render("cmake.j2", p=provenance, c=CmakeContext(name)),
         **kernels,
     }
     read_back(files[f"{name}.c"], plan, naming)

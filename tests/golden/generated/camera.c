@@ -306,3 +306,10 @@ void camera_quantize_row(const float *real, int8_t *quantized)
         }
     }
 }
+
+void camera_dequantize_output(const int8_t *quantized, float *real)
+{
+    for (int32_t i = 0; i < 3; ++i) {
+        real[i] = 0.0500000007f * (float)(quantized[i] - 3);
+    }
+}

@@ -5,6 +5,20 @@
  * memory    arena 96 B, state 0 B, weights 363 B of flash
  * numerics  int8 activations, int8 weights, double rounding
  */
+
+/* How to run it, with camera.c and camera_weights.c compiled by -O2 or more and this folder on the include path:
+ *
+ *     static _Alignas(CAMERA_ARENA_ALIGN) uint8_t arena[CAMERA_ARENA_BYTES];
+ *     static int8_t in_image[CAMERA_INPUT_BYTES];
+ *     static float real_in_image[96];
+ *     static int8_t out_fc3_out[CAMERA_OUTPUT_BYTES];
+ *     static float real_out_fc3_out[3];
+ *
+ *     camera_quantize_input(real_in_image, in_image);
+ *     if (camera_run(in_image, out_fc3_out, arena, sizeof arena) == TC_OK) {
+ *         camera_dequantize_output(out_fc3_out, real_out_fc3_out);
+ *     }
+ */
 #ifndef CAMERA_H
 #define CAMERA_H
 
@@ -97,6 +111,9 @@ void camera_quantize_input(const float *real, int8_t *quantized);
 
 /* The user's 12 values of one row, 6 x 2 channels, as a row of input 'image', preprocessing included. */
 void camera_quantize_row(const float *real, int8_t *quantized);
+
+/* The 3 real values of output 'fc3_out'. */
+void camera_dequantize_output(const int8_t *quantized, float *real);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,24 @@
  * memory    arena 28 B, state 10 B, weights 571 B of flash
  * numerics  int8 activations, int8 weights, double rounding
  */
+
+/* How to run it, with recurrent.c and recurrent_weights.c compiled by -O2 or more and this folder on the include path:
+ *
+ *     static _Alignas(RECURRENT_ARENA_ALIGN) uint8_t arena[RECURRENT_ARENA_BYTES];
+ *     static recurrent_state state;
+ *     static int8_t in_x[RECURRENT_INPUT_BYTES];
+ *     static float real_in_x[6];
+ *     static int8_t out_fc3_out[RECURRENT_OUTPUT_BYTES];
+ *     static float real_out_fc3_out[3];
+ *
+ *     recurrent_state_reset(&state); // once
+ *     recurrent_quantize_input(real_in_x, in_x);
+ *     const recurrent_inputs inputs = {in_x};
+ *     const recurrent_outputs outputs = {out_fc3_out};
+ *     if (recurrent_invoke(&inputs, &outputs, &state, arena, sizeof arena) == TC_OK) {
+ *         recurrent_dequantize_output(out_fc3_out, real_out_fc3_out);
+ *     }
+ */
 #ifndef RECURRENT_H
 #define RECURRENT_H
 
@@ -71,6 +89,9 @@ tc_status recurrent_invoke(const recurrent_inputs *in, const recurrent_outputs *
 
 /* The user's 6 values as input 'x', preprocessing included. */
 void recurrent_quantize_input(const float *real, int8_t *quantized);
+
+/* The 3 real values of output 'fc3_out'. */
+void recurrent_dequantize_output(const int8_t *quantized, float *real);
 
 #ifdef __cplusplus
 }

@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 
 from tests.unit.plan.networks import Net, mixed, recurrent, residual
+from tinycompress.build.host import host_compiler
 from tinycompress.emit import Program, generate
 from tinycompress.emit.arrays import integer, wrapped
 from tinycompress.emit.names import Names, comment_text, identifier, prefix_for, string_text
 from tinycompress.emit.params import struct_members
-from tinycompress.ir.fixedpoint import quantize_values
+from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
 from tinycompress.ir.graph import GraphInput, Preprocess, QuantGraph
+from tinycompress.ir.inputs import to_source_layout
 from tinycompress.plan import plan
 from tinycompress.plan.planner import Schedule
 
@@ -184,6 +186,51 @@ def test_input_and_output_in_place_in_the_arena(tmp_path: Path) -> None:
     pointers = [ctypes.c_void_p(base + at) for at in (slot_in, slot_out, 0)]
     assert run(*pointers, ctypes.c_size_t(program.arena_bytes)) == 0
     np.testing.assert_array_equal(arena[begin + slot_out :][: expected.size].view(np.int8), expected)
+
+
+@pytest.mark.parametrize("layout", ["", "CHW", "HCW"])
+def test_dequantize_output_gives_the_source_models_axes(tmp_path: Path, layout: str) -> None:
+    net = Net("camera")
+    graph = net.build(net.conv(net.input(4, 5, 3, scale=0.0173, zero_point=-7), 6))
+    graph = replace(graph, output_layouts=(layout,) if layout else ())
+    (name,) = graph.outputs
+    tensor = graph.tensors[name]
+    host = generate(plan(graph), tmp_path).host()
+    given = np.random.default_rng(0).integers(-128, 128, tensor.shape).astype(np.int8)
+    expected = to_source_layout(dequantize_values(given, tensor.quantization)[np.newaxis], layout)[0]
+    made = np.zeros(expected.shape, np.float32)
+    host._library.camera_dequantize_output(ctypes.c_void_p(given.ctypes.data), ctypes.c_void_p(made.ctypes.data))
+    np.testing.assert_array_equal(made, expected)
+
+
+@pytest.mark.parametrize("network", [residual, mixed, recurrent])
+def test_the_lines_in_the_header_compile_and_run(tmp_path: Path, network: Callable[[], QuantGraph]) -> None:
+    program = generate(plan(network()), tmp_path)
+    comment = (tmp_path / program.header).read_text().split("How to run it")[1].split("*/")[0]
+    lines = [line.removeprefix(" *").strip() for line in comment.splitlines()[2:]]
+    declared, body = "\n".join(lines).strip().split("\n\n")
+    (tmp_path / "use.c").write_text(
+        f'#include "{program.header}"\n{declared}\nint main(void) {{\n{body}\nelse {{ return 1; }}\nreturn 0; }}\n'
+    )
+    command = [*host_compiler(), "-std=c11", "-Wall", "-Wextra", "-Werror", str(tmp_path / "use.c")]
+    subprocess.run([*command, *map(str, program.sources), "-o", str(tmp_path / "use")], check=True)
+    subprocess.run([str(tmp_path / "use")], check=True)
+
+
+def test_cmake_builds_the_library(tmp_path: Path) -> None:
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not installed")
+    generate(plan(residual()), tmp_path / "model")
+    (tmp_path / "main.c").write_text(
+        '#include "residual.h"\nint main(void) { return residual_run(NULL, NULL, NULL, 0) == TC_ERR_NULL ? 0 : 1; }\n'
+    )
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.13)\nproject(app C)\nadd_subdirectory(model)\nadd_executable(app main.c)\n"
+        "target_link_libraries(app PRIVATE residual)\n"
+    )
+    for step in (["cmake", "-B", "build", "."], ["cmake", "--build", "build"], ["build/app"]):
+        done = subprocess.run(step, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
