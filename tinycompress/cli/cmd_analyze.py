@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 @app.command()
 @opt.with_settings()
-def analyze(config: Config, run: opt.RunOption = None, json: opt.Json = False) -> None:
+def analyze(
+    config: Config,
+    run: opt.RunOption = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Also what other RAM budgets buy: RAM against estimated instructions.")
+    ] = False,
+    json: opt.Json = False,
+) -> None:
     """Say whether a network fits the board. Layers, MACs, weights, and the live set at the peak.
 
     Sizes do not depend on calibration data: a float network without any is calibrated on random data.
@@ -24,7 +31,7 @@ def analyze(config: Config, run: opt.RunOption = None, json: opt.Json = False) -
     from tinycompress.pipeline.settings import calibrated
 
     with opt.open_pipeline(calibrated(config), run, False) as pipeline:
-        result = pipeline.analyze()
+        result = pipeline.analyze(front=pareto)
     if not json:
         from tinycompress.report.text import LAYER_HEADER, LAYER_RIGHT, bar, first_to_shrink, layer_cells
 

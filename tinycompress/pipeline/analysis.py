@@ -7,27 +7,32 @@ from dataclasses import dataclass
 from tinycompress.boards import Board
 from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
+from tinycompress.pipeline.peak import LiveTensor, live_at_peak
 from tinycompress.pipeline.planning import plan_for
 from tinycompress.pipeline.reporting import feed_notes, layer_reports, model_report
-from tinycompress.plan import Plan, plan
+from tinycompress.plan import plan
 from tinycompress.plan.feed import Feed
+from tinycompress.plan.front import memory_front
 from tinycompress.plan.planner import Schedule
 from tinycompress.report.model import Layer, Model
 from tinycompress.units import format_bytes, format_count
 
 
 @dataclass(frozen=True)
-class LiveTensor:
-    """One buffer of the live set at the peak."""
+class FrontPoint:
+    """What a RAM budget buys: arena and state (exact), instructions by the kernels' estimates, the schedule."""
 
-    name: str
-    bytes: int
-    source: str
+    ram_bytes: int
+    estimated_instructions: int
+    schedule: str
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Exact RAM and weights of the deployed form; `verdict` is None when it fits, else what does not."""
+    """Exact RAM and weights of the deployed form; `verdict` is None when it fits, else what does not.
+
+    `front` is filled where it was asked for: plans of which none needs both more RAM and more instructions.
+    """
 
     model: Model
     board: str
@@ -42,6 +47,7 @@ class Analysis:
     layers: tuple[Layer, ...]
     verdict: str | None
     notes: tuple[str, ...]
+    front: tuple[FrontPoint, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -58,6 +64,11 @@ class Analysis:
             f"peak    at layer {self.peak_layer}: {live}",
         ]
         lines += [f"note    {note}" for note in self.notes]
+        for point in self.front:
+            work = format_count(point.estimated_instructions)
+            lines.append(
+                f"budget  {point.ram_bytes:,} B buys {work} instructions (estimated), schedule {point.schedule}"
+            )
         lines.append("fits" if self.fits else f"does not fit: {self.verdict}")
         return lines
 
@@ -70,8 +81,12 @@ def analyze(
     flash_bytes: int | None = None,
     schedule: Schedule = "auto",
     feed: Feed = "whole",
+    front: bool = False,
 ) -> Analysis:
-    """Plan within the budgets (default: all the board has); where that fails, plan without and say what is exceeded."""
+    """Plan within the budgets (default: all the board has); where that fails, plan without and say what is exceeded.
+
+    With `front` also what other RAM budgets would buy, from the smallest streamed plan to the fastest.
+    """
     verdict = None
     try:
         chosen = plan_for(graph, board, ram_bytes, flash_bytes, schedule=schedule, feed=feed)
@@ -88,35 +103,14 @@ def analyze(
         weights_bytes=chosen.weights_bytes,
         board_flash_bytes=board.flash_bytes,
         peak_layer=chosen.layers[chosen.peak_layer].op.name,
-        peak=_live_at_peak(chosen),
+        peak=live_at_peak(chosen),
         layers=layer_reports(chosen, None, counted=True),
         verdict=verdict,
         notes=(*graph.notes, *feed_notes(chosen)),
+        front=_front(graph, board, flash_bytes, feed) if front else (),
     )
 
 
-def _live_at_peak(chosen: Plan) -> tuple[LiveTensor, ...]:
-    """Tensors the peak layer reads or makes, or that wait for a later layer, and its scratch."""
-    graph, at = chosen.graph, chosen.peak_layer
-    layer = chosen.layers[at]
-    made = {name: i for i, entry in enumerate(chosen.layers) for name in entry.op.outputs}
-    last = {name: i for i, entry in enumerate(chosen.layers) for name in entry.op.inputs}
-    roots = {view.output: view.inputs[0] for view in chosen.views}
-
-    def root(name: str) -> str:
-        while name in roots:
-            name = roots[name]
-        return name
-
-    end = len(chosen.layers)
-    wanted_until: dict[str, int] = {root(n): end for n in graph.outputs}
-    for name, index in last.items():
-        wanted_until[root(name)] = max(index, wanted_until.get(root(name), -1))
-    live = [
-        LiveTensor(name, graph.tensors[name].bytes, graph.tensors[name].source)
-        for name in {*graph.input_names, *made}
-        if made.get(name, -1) <= at <= wanted_until.get(name, made.get(name, -1)) and root(name) == name
-    ]
-    if layer.scratch_bytes:
-        live.append(LiveTensor(f"scratch of {layer.op.name}", layer.scratch_bytes, ""))
-    return tuple(sorted(live, key=lambda t: (-t.bytes, t.name)))
+def _front(graph: QuantGraph, board: Board, flash_bytes: int | None, feed: Feed) -> tuple[FrontPoint, ...]:
+    plans = memory_front(graph, has_dsp=board.has_dsp, flash_bytes=flash_bytes, feed=feed)
+    return tuple(FrontPoint(p.arena_bytes + p.state_bytes, p.instructions, p.schedule) for p in plans)

@@ -203,8 +203,8 @@ class Pipeline:
         how = self.config.plan
         return plan_for(graph, self.board, budget.ram_bytes, flash, schedule=how.schedule, feed=how.feed)
 
-    def analyze(self) -> Analysis:
-        """What the network needs on the board, and whether it fits."""
+    def analyze(self, *, front: bool = False) -> Analysis:
+        """What the network needs on the board, and whether it fits; with `front` what other RAM budgets would buy."""
         from tinycompress.pipeline.analysis import analyze
         from tinycompress.pipeline.planning import weights_limit
 
@@ -216,6 +216,7 @@ class Pipeline:
             flash_bytes=weights_limit(budget, 0),
             schedule=self.config.plan.schedule,
             feed=self.config.plan.feed,
+            front=front,
         )
 
     @functools.cached_property

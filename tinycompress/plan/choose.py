@@ -10,6 +10,7 @@ from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.ops import Op
 from tinycompress.kernels.catalogue import KernelTable, KernelVariant, PackedKernel
+from tinycompress.plan.row_cost import layer_instructions
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def make_choice(
         scratch_bytes=kernel.scratch_bytes(op, graph, step),
         accumulator_bytes=kernel.accumulator_bytes(op, graph) if kernel.accumulator_bytes else 0,
         packed=kernel.pack(op, graph, graph.rounding),
-        instructions=int(kernel.instructions(op, graph)) if kernel.instructions else 0,
+        instructions=layer_instructions(kernel, op, graph, step),
         others=others,
     )
 

@@ -125,6 +125,11 @@ class Plan:
         return sum(layer.packed.weights_bytes for layer in self.layers) + sum(size for _, size in self.padding_rows)
 
     @property
+    def instructions(self) -> int:
+        """The kernels' own estimates, summed; what the planner chooses by."""
+        return sum(layer.instructions for layer in self.layers)
+
+    @property
     def state_bytes(self) -> int:
         """Bytes of the state struct kept between inferences."""
         return sum(self.graph.tensors[s.read].bytes for s in self.graph.states)

@@ -58,7 +58,8 @@ def plan(
     """The plan of `graph`: kernels, order and addresses; checked byte by byte.
 
     `schedule` 'layers' runs whole layers with the cheapest kernels; 'streamed' keeps rows instead of tensors and takes
-    the smallest arena (the fastest within `ram_bytes`, when given); 'auto' streams only what does not fit otherwise.
+    the smallest arena (the fastest within `ram_bytes`, when given); 'auto' runs whole layers while their cheapest
+    kernels fit, else whichever of the two needs fewer instructions inside the limit.
     With `feed` 'rows' the plan is streamed and the caller gives the input row by row: only the rows still needed are in
     memory (ConfigError TC-C134 with 'layers', UnsupportedOpError TC-M506 for several inputs).
     `ram_bytes` limits arena and state, `flash_bytes` the packed weights; cheaper kernels give way to smaller ones
@@ -74,18 +75,34 @@ def plan(
     state_bytes = sum(graph.tensors[s.read].bytes for s in graph.states)
     arena_limit = None if ram_bytes is None else ram_bytes - state_bytes
     result = None if schedule == "streamed" or fed else _plan_layers(graph, choices, arena_limit)
-    if result is None or (schedule == "auto" and arena_limit is not None and result.arena_bytes > arena_limit):
-        result = _plan_streamed(graph, choices, arena_limit, state_budget, fed)
+    if result is None or (schedule == "auto" and _has_given_way(result, choices, arena_limit)):
+        streamed = _plan_streamed(graph, choices, arena_limit, state_budget, fed)
+        result = streamed if result is None else _faster_inside(result, streamed, arena_limit)
     check(result)
     _enforce(result, ram_bytes, flash_bytes, board)
     return result
+
+
+def _has_given_way(made: Plan, choices: tuple[Choice, ...], arena_limit: int | None) -> bool:
+    """True when the limit is missed, or was kept by kernels slower than the cheapest."""
+    cheapest_work = sum(choice.instructions for choice in choices)
+    return arena_limit is not None and (made.arena_bytes > arena_limit or made.instructions > cheapest_work)
+
+
+def _faster_inside(layers: Plan, streamed: Plan, arena_limit: int | None) -> Plan:
+    """Of those that keep the limit the one with fewer instructions; the smaller one when neither does."""
+    inside = [p for p in (layers, streamed) if arena_limit is None or p.arena_bytes <= arena_limit]
+    if inside:
+        return min(inside, key=lambda p: p.instructions)
+    return min((layers, streamed), key=lambda p: p.arena_bytes)
 
 
 def _plan_streamed(
     graph: QuantGraph, choices: tuple[Choice, ...], arena_limit: int | None, state_budget: int, fed: str | None
 ) -> Plan:
     """The fastest streamed plan that fits; the smallest when there is no limit or nothing fits."""
-    best = fastest_within(graph, choices, arena_limit, state_budget, fed)
+    limit = None if arena_limit is None else min(arena_limit, MAX_TABLE_BYTES)
+    best = fastest_within(graph, choices, limit, state_budget, fed)
     if best.arena_bytes > MAX_TABLE_BYTES:
         raise UnsupportedOpError(
             "TC-M505",

@@ -23,8 +23,6 @@ ROWS_SCOPE = (
     "whole rows, input {feed}, no recomputation, these kernels and rows per step, no overlap except element-wise "
     "operands that die"
 )
-ROW_GAIN = 0.3
-"""Instructions that a kernel of many rows per step loses at one row, as a part of its own (counted on KWS: 0.38)."""
 RELAX_ROUNDS = 4
 """How often a plan that fits before placement but not after it is tried again with a smaller target."""
 PLACED_ORDERS = 2
@@ -79,32 +77,41 @@ class _Upgrade:
 
     layer: int
     forms: tuple[Choice, ...]
-    saving: float
+    saving: int
 
 
-def _upgrades(graph: QuantGraph, fast: Sequence[Choice], lean: Sequence[Choice]) -> list[_Upgrade]:
-    """By saving: the fast kernel at its rows per step, at one row, and the lean kernel at its own rows."""
+def _upgrades(graph: QuantGraph, lean: Sequence[Choice]) -> list[_Upgrade]:
+    """By saving: every kernel of the lean one's tier at its own rows per step, at two and at one."""
     found = []
-    for index, (quick, small) in enumerate(zip(fast, lean, strict=True)):
-        own_rows = make_choice(small.op, graph, small.kernel, small.others)
+    for index, small in enumerate(lean):
         if small.kernel.accumulator_bytes is not None:
             continue
-        single = make_choice(quick.op, graph, quick.kernel, quick.others, 1)
-        forms = {(c.kernel.name, c.rows_per_step): c for c in (quick, single, own_rows)}
-        forms.pop((small.kernel.name, small.rows_per_step), None)
-        if forms:
-            rows_gain = ROW_GAIN * quick.instructions * (1 - 1 / quick.rows_per_step)
-            found.append(_Upgrade(index, tuple(forms.values()), small.instructions - quick.instructions + rows_gain))
+        forms = [
+            make_choice(small.op, graph, kernel, small.others, most_rows)
+            for kernel in (small.kernel, *small.others)
+            if kernel.tier == small.kernel.tier
+            for most_rows in (None, 2, 1)
+        ]
+        useful = _undominated([form for form in forms if form.instructions < small.instructions])
+        if useful:
+            found.append(_Upgrade(index, useful, small.instructions - useful[0].instructions))
     return sorted(found, key=lambda item: -item.saving)
 
 
-def relax(
-    graph: QuantGraph, fast: Sequence[Choice], lean: Sequence[Choice], target: int, fed: str | None = None
-) -> tuple[Choice, ...]:
+def _undominated(forms: Sequence[Choice]) -> tuple[Choice, ...]:
+    """Fastest first, without those that another, no slower form undercuts in scratch and rows per step."""
+    kept: list[Choice] = []
+    for form in sorted(forms, key=lambda c: (c.instructions, c.scratch_bytes, c.rows_per_step)):
+        if all(form.scratch_bytes < k.scratch_bytes or form.rows_per_step < k.rows_per_step for k in kept):
+            kept.append(form)
+    return tuple(kept)
+
+
+def relax(graph: QuantGraph, lean: Sequence[Choice], target: int, fed: str | None = None) -> tuple[Choice, ...]:
     """The lean choices, made faster layer by layer wherever the peak stays within `target` bytes."""
     now = list(lean)
     rule = pull_rules(build_net(graph, now, fed))[0][0]
-    for upgrade in _upgrades(graph, fast, lean):
+    for upgrade in _upgrades(graph, lean):
         for form in upgrade.forms:
             tried = [*now[: upgrade.layer], form, *now[upgrade.layer + 1 :]]
             net = build_net(graph, tried, fed)
@@ -125,14 +132,14 @@ def fastest_within(
     lean = row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1)
     if limit is None:
         smallest = stream(graph, lean, budget, fed=fed)
-        relaxed = relax(graph, fast, lean, smallest.order.peak, fed)
+        relaxed = relax(graph, lean, smallest.order.peak, fed)
         made = smallest if relaxed == lean else stream(graph, relaxed, budget, fed=fed)
         return made if made.arena_bytes <= smallest.arena_bytes else smallest
     target = limit - (0 if fed is None else progress_bytes(graph, choices, fed))
     for _ in range(RELAX_ROUNDS):
         if _pulled_peak(graph, lean, fed) > target:
             break
-        tried = fast if _pulled_peak(graph, fast, fed) <= target else relax(graph, fast, lean, target, fed)
+        tried = fast if _pulled_peak(graph, fast, fed) <= target else relax(graph, lean, target, fed)
         made = stream(graph, tried, budget // 8, limit, fed)
         if made.arena_bytes <= limit:
             return made
