@@ -17,19 +17,20 @@ from tinycompress.ir.graph import QuantGraph
 from tinycompress.quantize.ptq import quantize
 from tinycompress.zoo import ZOO
 
-SMALL = (
+MLPERF = (
+    "mlperf_tiny/kws_ref_model.tflite",
+    "mlperf_tiny/pretrainedResnet_quant.tflite",
+    "mlperf_tiny/vww_96_int8.tflite",
+)
+MODELS = (
+    *MLPERF,
     "mlperf_tiny/ad01_int8.tflite",
     "tflite_micro/hello_world_int8.tflite",
     "tflite_micro/micro_speech_quantized.tflite",
     "tinyengine/ptq_mnist_lenet-300-100.tflite",
     "derived/mnist_int8_qdq.onnx",
 )
-LARGE = (
-    "mlperf_tiny/kws_ref_model.tflite",
-    "mlperf_tiny/pretrainedResnet_quant.tflite",
-    "mlperf_tiny/vww_96_int8.tflite",
-)
-SAME_WITHOUT_SOFTMAX = tuple(f"derived/{Path(name).stem}.nosm.tflite" for name in LARGE)
+SAME_WITHOUT_SOFTMAX = tuple(f"derived/{Path(name).stem}.nosm.tflite" for name in MLPERF)
 
 
 def load(data_dir: Path, name: str) -> QuantGraph:
@@ -38,7 +39,7 @@ def load(data_dir: Path, name: str) -> QuantGraph:
     return graph
 
 
-@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
+@pytest.mark.parametrize("name", MODELS)
 def test_sparse24_shared_model_equals_the_reference(name: str, data_dir: Path, tmp_path: Path) -> None:
     assert differences(load(data_dir, name), tmp_path, samples=2) == []
 
