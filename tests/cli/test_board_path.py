@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import command, environment, fails
+from tinycompress.assets import directory as boards_folder
+from tinycompress.boards import parse as parse_board
 
 FAKE_OPENOCD = """#!{python}
 import json, os, subprocess, sys
@@ -90,6 +93,27 @@ def test_a_board_is_flashed_measured_and_compared(
     assert report["validation"]["mismatching_bytes"] == 0
     told = [json.loads(line) for line in (tmp_path / "argv.jsonl").read_text().splitlines()]
     assert [argv[-1] for argv in told] == ["program firmware.elf verify reset exit"] * 2
+
+
+def test_calibration_against_the_emulator_itself_is_one_cycle_an_instruction(
+    openocd: Callable[[bool], dict[str, str]], model: Path, tmp_path: Path
+) -> None:
+    """The fake board counts instructions as cycles: the fit must find 1 and no error."""
+    pytest.importorskip("unicorn")
+    variables = openocd(True)
+    start = [sys.executable, "-c", WITHOUT_CLOCK_CHECK]
+    flags = ["--port", str(tmp_path / "tty"), "--run", str(tmp_path / "run")]
+    done = invoke([*start, "calibrate", str(model), *flags], variables, tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = tomllib.loads(done.stdout)["calibration"]
+    assert (table["cycles_per_instruction"], table["error"]) == (1.0, 0.0)
+    assert table["source"].startswith("small measured: ")
+    assert "belongs into the file of board stm32f746" in done.stderr
+    shipped = tomllib.loads((boards_folder("boards") / "stm32f746.toml").read_text(encoding="utf-8"))
+    (tmp_path / "mine.toml").touch()
+    board = parse_board({**shipped, "calibration": table, "id": "mine"}, tmp_path / "mine.toml")
+    assert board.calibration is not None
+    assert board.calibration.cycles_per_instruction == 1.0
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.cli.command import fails, tinycompress
 
 COMMANDS = (
     *("deploy", "analyze", "compress", "quantize", "generate", "build", "flash", "measure", "profile", "simulate"),
-    *("boards", "ops", "doctor", "explain", "report", "compare-gpu"),
+    *("boards", "ops", "doctor", "explain", "report", "calibrate", "compare-gpu"),
 )
 
 

@@ -27,7 +27,7 @@ INTERNAL_BUG = 1
 
 ORDER = (
     *("deploy", "analyze", "compress", "quantize", "generate", "build", "simulate", "flash", "measure", "profile"),
-    *("report", "boards", "ops", "doctor", "explain", "compare-gpu"),
+    *("report", "boards", "ops", "doctor", "explain", "calibrate", "compare-gpu"),
 )
 """The commands as `--help` lists them: the main job, its stages in their order, then what informs."""
 

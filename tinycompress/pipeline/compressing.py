@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinycompress.boards import Board
 from tinycompress.compress.result import CompressResult
 from tinycompress.compress.run import compress
 from tinycompress.compress.task import Budget, Task
 from tinycompress.compress.team import join
 from tinycompress.config import Config
+from tinycompress.cost.model import CYCLES_PER_INSTRUCTION
 from tinycompress.data import Dataset, load_data
 from tinycompress.pipeline.settings import recipe_of
 from tinycompress.units import format_resource
@@ -22,7 +24,8 @@ def compress_stage(pipeline: Pipeline, folder: Path, work: Path) -> CompressResu
     """Compress the imported float network into `folder`; finished stages stay in `work` until all are done."""
     config, graph, dataset = pipeline.config, pipeline.imported, pipeline.dataset
     assert dataset is not None
-    join().tell((config, graph, pipeline.board.has_dsp, pipeline.board.clock_hz))
+    clock_hz = _clock_of(pipeline.board)
+    join().tell((config, graph, pipeline.board.has_dsp, clock_hz))
     result = compress(
         graph,
         task_of(config, dataset),
@@ -31,10 +34,16 @@ def compress_stage(pipeline: Pipeline, folder: Path, work: Path) -> CompressResu
         directory=work,
         progress=pipeline.progress,
         has_dsp=pipeline.board.has_dsp,
-        clock_hz=pipeline.board.clock_hz,
+        clock_hz=clock_hz,
     )
     result.save(folder)
     return result
+
+
+def _clock_of(board: Board) -> float:
+    """The clock in Hz at which the cost model's cycles per instruction give the latency of the board's calibration."""
+    own = board.calibration.cycles_per_instruction if board.calibration else CYCLES_PER_INSTRUCTION
+    return board.clock_hz if own == CYCLES_PER_INSTRUCTION else board.clock_hz * CYCLES_PER_INSTRUCTION / own
 
 
 def follow() -> None:

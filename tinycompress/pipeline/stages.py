@@ -19,7 +19,7 @@ from tinycompress.errors import BudgetError, ConfigError
 from tinycompress.rundir import RunDir, digest, file_digest, require_writable
 
 if TYPE_CHECKING:
-    from tinycompress.boards import Board
+    from tinycompress.boards import Board, Calibration
     from tinycompress.build import Firmware
     from tinycompress.data import Dataset
     from tinycompress.emit import Program
@@ -312,6 +312,12 @@ class Pipeline:
             session.write_inputs(encoded(self.quantized, samples, 0))
             cycles = tuple(session.profile())
         return layer_reports(self.plan, cycles, counted=target.emulate)
+
+    def calibrate(self, target: Target) -> Calibration:
+        """Cycles per instruction of the board, from this network on it and in the emulator."""
+        from tinycompress.pipeline.calibrating import calibrate
+
+        return calibrate(self, target)
 
     def deploy(self, target: Target, *, inputs: Path | None = None, outputs: Path | None = None) -> Report:
         """Everything: build, flash or emulate, run, compare, score, report.
