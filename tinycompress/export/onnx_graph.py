@@ -71,7 +71,7 @@ class OnnxGraph:
     def initializer(self, wanted: str, values: Array) -> str:
         """Adds a constant; returns its name."""
         name = self.name(wanted)
-        self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self._initializers.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def real(self, wanted: str, values: Array, qparams: QParams | None, axis: int | None = None) -> str:

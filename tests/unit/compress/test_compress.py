@@ -67,12 +67,17 @@ def test_a_whole_compression_is_stored_and_reused(tmp_path: Path) -> None:
         qat={"epochs": 1, "batch": 16},
     )
     lines: list[str] = []
+    said: list[str] = []
 
     def progress(stage: str, text: str, fraction: float | None = None) -> None:
         lines.append(stage)
+        said.append(text)
 
     first = compress(GRAPH, blobs(), BUDGET, whole, directory=tmp_path, progress=progress)
     assert {"teacher", "teacher-1", "teacher-2", "student", "qat"} <= set(lines)
+    students = [text for stage, text in zip(lines, said, strict=True) if stage == "student"]
+    assert all("peak SRAM" in text for text in students)
+    assert all(word in students[0] for word in ("loss", "accuracy", "weights_bytes", "price"))
     assert isinstance(first.deployable, QuantGraph)
     assert [s.name for s in first.stages] == ["teacher", "teacher-1", "teacher-2", "student", "qat"]
     densities = [s.facts["density"] for s in first.stages if "density" in s.facts]

@@ -19,6 +19,7 @@ from tinycompress.compress.shrink import shrink
 from tinycompress.compress.train import Trainer
 from tinycompress.execute.torch_module import take
 from tinycompress.ir.graph import Graph
+from tinycompress.units import format_bytes
 
 TAYLOR_MEMORY = 0.98
 
@@ -64,6 +65,8 @@ class PruneHook:
         self.last_epoch = min(epochs, max(self.first_epoch + 1, round(settings.end * epochs)))
         self.report = PruneReport()
         self.is_done = False
+        self.peak_bytes = 0.0
+        """SRAM of the network at the last epoch end, soft while its widths are."""
         self.taylor: dict[str, Tensor] = {}
         self._gates: dict[str, Tensor] = {}
 
@@ -94,19 +97,20 @@ class PruneHook:
         return {g: gate.grad for g, gate in self._gates.items() if gate.grad is not None}
 
     def status(self) -> str:
-        if self.is_done:
-            return " " + " ".join(f"{n} {u:.1%} of budget" for n, u in self.report.use.items())
-        return ""
+        peak = f" peak SRAM {format_bytes(round(self.peak_bytes))}" if self.peak_bytes else ""
+        return peak + "".join(f" {n} {u:.1%} of budget" for n, u in self.report.use.items())
 
     def state(self) -> dict[str, Any]:
         return {
             "is_done": self.is_done,
+            "peak_bytes": self.peak_bytes,
             "taylor": {g: t.clone() for g, t in self.taylor.items()},
             "report": asdict(self.report),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.is_done = bool(state["is_done"])
+        self.peak_bytes = float(state["peak_bytes"])
         self.taylor = dict(state["taylor"])
         self.report = PruneReport(**state["report"])
 
@@ -159,5 +163,7 @@ class PruneHook:
         model = self.make_model(trainer.network.module.graph, trainer.network.groups)
         self.report.after = dict(fitted.widths)
         self.report.repaired, self.report.filled = fitted.repaired, fitted.filled
-        self.report.use = {n: e + 1.0 for n, e in excess(model.evaluate({}), self.budget).items()}
+        use = model.evaluate({})
+        self.peak_bytes = float(use["ram_bytes"])
+        self.report.use = {n: e + 1.0 for n, e in excess(use, self.budget).items()}
         self.is_done = True

@@ -59,7 +59,9 @@ class RankedHook(PruneHook):
             checked = fit_to_plan(choose, lambda w: self.fits(self.cut_graph(trainer, w, scores)), limits)
             self.finish(trainer, checked, scores)
         else:
-            self.cut(trainer, choose(limits).widths, scores)
+            fitted = choose(limits)
+            self.peak_bytes = float(model.evaluate(fitted.widths)["ram_bytes"])
+            self.cut(trainer, fitted.widths, scores)
 
     def _interim(self, model: CostModel, epochs_left: int) -> dict[str, float]:
         """One of `epochs_left` equal geometric steps from the present use to the final budget."""

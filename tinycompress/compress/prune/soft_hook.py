@@ -90,8 +90,12 @@ class SoftHook(PruneHook):
             return
         if epoch + 1 >= self.last_epoch:
             self._freeze(trainer)
-        elif self.settings.shrink:
-            self._shrink(trainer, self.soft)
+            return
+        soft = self.soft
+        counts = {g: a * soft.sizes[g] for g, a in soft.alpha().items()}
+        self.peak_bytes = float(soft.model.evaluate(counts)["ram_bytes"])
+        if self.settings.shrink:
+            self._shrink(trainer, soft)
 
     def _shrink(self, trainer: Trainer, soft: SoftWidths) -> None:
         """Cuts channels whose keep probability was low at this and the last epoch end."""
@@ -138,9 +142,9 @@ class SoftHook(PruneHook):
     def status(self) -> str:
         if self.is_done or self.soft is None:
             return super().status()
-        trace = self.soft.trace
-        parts = (f"{n} {e + 1.0:.2f} price {self.soft.price.get(n, 0.0):.2g}" for n, e in trace.excess.items())
-        return " " + " ".join(parts)
+        price = self.soft.price
+        excesses = self.soft.trace.excess.items()
+        return super().status() + "".join(f" {n} {e + 1.0:.2f} price {price.get(n, 0.0):.2g}" for n, e in excesses)
 
     def state(self) -> dict[str, Any]:
         soft = None if self.soft is None else self.soft.state()
