@@ -40,10 +40,18 @@ def to_graph_layout(samples: Array, entry: GraphInput, shape: tuple[int, ...]) -
     if not _same(moved.shape[1:], shape):
         raise ConfigError(
             "TC-C107",
-            f"samples are {list(samples.shape[1:])}, input {entry.tensor!r} takes {list(shape)}",
-            fix=f"give one leading sample axis and then the model's own layout {entry.source_layout or list(shape)}",
+            f"samples are {list(samples.shape[1:])}, input {entry.tensor!r} takes {_wanted(shape, entry.source_layout)}",
+            fix="give one leading sample axis and then the axes of the model's own input",
         )
     return moved.reshape(len(moved), *shape)
+
+
+def _wanted(shape: tuple[int, ...], layout: str) -> str:
+    """A sample's shape as the user writes it, with the names of the axes where they are known."""
+    order = _TO_CHANNELS_LAST.get(layout, ())
+    if len(order) == len(shape) + 1:
+        shape = tuple(shape[order.index(axis) - 1] for axis in range(1, len(order)))
+    return f"{list(shape)}{f' ({layout})' if len(layout) == len(shape) else ''}"
 
 
 def _same(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
