@@ -35,5 +35,5 @@ def test_preprocessing_then_quantization() -> None:
 
 
 def test_samples_of_another_shape_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"TC-C107.*\[3, 3\].*\[4, 4, 1\]"):
+    with pytest.raises(ConfigError, match=r"TC-C107.*\[3, 3\].*\[1, 4, 4\] \(CHW\)"):
         real_inputs(np.zeros((5, 3, 3)), graph((4, 4, 1), "CHW"))
