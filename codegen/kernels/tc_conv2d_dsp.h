@@ -137,9 +137,16 @@ TC_INLINE void tc_conv2d_gather_dsp(const tc_conv2d_s8_dsp_params *p, const int8
     int32_t run = p->kernel_width * p->input_channels;
     int32_t rest = p->is_dense ? run & 3 : 0;
     int8_t *left = bytes + ((run + 3) & ~3);
-    TC_UNROLL(10)
-    for (int32_t i = 0; i < p->kernel_height; i++) {
-        lane = tc_conv2d_gather_part_dsp(p, rows[i * p->dilation_height], x, lane, bytes, left + i * rest);
+    if (run < 16) {
+        TC_UNROLL(10)
+        for (int32_t i = 0; i < p->kernel_height; i++) {
+            lane = tc_conv2d_gather_part_dsp(p, rows[i * p->dilation_height], x, lane, bytes, left + i * rest);
+        }
+    } else {
+        TC_UNROLL(1)
+        for (int32_t i = 0; i < p->kernel_height; i++) {
+            lane = tc_conv2d_gather_part_dsp(p, rows[i * p->dilation_height], x, lane, bytes, left + i * rest);
+        }
     }
     (void)tc_widen_row(left, p->kernel_height * rest, lane, 4);
 }

@@ -21,7 +21,7 @@ from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
 from tinycompress.ir.shapes import infer
 from tinycompress.ir.tensor import DType, QParams, Tensor
-from tinycompress.kernels.catalogue import KernelTable
+from tinycompress.kernels.catalogue import Code, KernelTable
 
 ACTIVATION_SCALE = 0.05
 WEIGHT_SCALE = 0.005
@@ -34,7 +34,8 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """Flash bytes of packed arrays, scratch bytes of one call, estimated instructions; the kernel and its nature."""
+    """Flash bytes of packed arrays, scratch bytes of one call, estimated instructions; the kernel, its nature and its
+    code."""
 
     weights_bytes: Scalar
     scratch_bytes: Scalar
@@ -42,6 +43,7 @@ class LayerFacts:
     kernel: str
     in_place: tuple[int, ...]
     needs_zero_row: bool
+    code: Code
 
 
 def _zero_points(graph: Graph) -> dict[str, int]:
@@ -113,13 +115,16 @@ class LayerCosts:
             kernel=kernel.name,
             in_place=kernel.in_place,
             needs_zero_row=kernel.needs_zero_row,
+            code=kernel.code_of(op, graph),
         )
 
     def _without_kernel(self, op: o.Op, graph: Graph) -> LayerFacts:
         shapes = {n: t.shape for n, t in graph.tensors.items()}
         elements = graph.tensors[op.outputs[0]].elements
         work = INSTRUCTIONS_PER_MAC * op_macs(op, shapes) + INSTRUCTIONS_PER_ELEMENT * elements
-        return LayerFacts(sum(graph.tensors[n].elements for n in op.constants()), 0, int(work), "none", (), False)
+        return LayerFacts(
+            sum(graph.tensors[n].elements for n in op.constants()), 0, int(work), "none", (), False, Code(0)
+        )
 
     def _as_quantized(self, op: o.Op, inputs: dict[str, Shape], output: Shape | None) -> Graph:
         """A one-operator graph with these shapes, int8, ordinary scales, constant weights."""
@@ -217,4 +222,4 @@ def _mix(corners: list[tuple[Scalar, LayerFacts]]) -> LayerFacts:
         scratch = scratch + share * facts.scratch_bytes
         instructions = instructions + share * facts.instructions
     main = max(corners, key=lambda corner: plain(corner[0]))[1]
-    return LayerFacts(weights, scratch, instructions, main.kernel, main.in_place, main.needs_zero_row)
+    return LayerFacts(weights, scratch, instructions, main.kernel, main.in_place, main.needs_zero_row, main.code)

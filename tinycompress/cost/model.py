@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tinycompress.cost.code import code_bytes
 from tinycompress.cost.layer_facts import LayerCosts, LayerFacts
 from tinycompress.cost.macs import op_macs
 from tinycompress.cost.order import best_order
@@ -19,10 +20,6 @@ CYCLES_PER_INSTRUCTION = 0.87
 """Cortex-M7, one network measured both ways (CMSIS-NN on an STM32F7): an estimate."""
 LATENCY_ERROR = 0.4
 """Relative error of a latency estimated from instructions until a board has calibrated it."""
-LIBRARY_CODE_BYTES = 300
-KERNEL_CODE_BYTES = 600
-LAYER_CODE_BYTES = 110
-"""Estimated code of the entry points, of each distinct kernel and of each layer's function; exact from the ELF."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +109,11 @@ class CostModel:
         )
         arena = largest(live)
         weights = total(layer.weights_bytes for layer in layers) + self._padding_bytes(shapes, facts)
-        code = LIBRARY_CODE_BYTES + LAYER_CODE_BYTES * len(layers) + KERNEL_CODE_BYTES * len({k.kernel for k in layers})
         return Resources(
             arena_bytes=arena,
             ram_bytes=arena + sum(self.graph.tensors[s.read].bytes for s in self.graph.states),
             weights_bytes=weights,
-            flash_bytes=weights + code,
+            flash_bytes=weights + code_bytes(fact.code for fact in facts.values()),
             macs=total(layer.macs for layer in layers),
             instructions=total(layer.instructions for layer in layers),
             layers=layers,

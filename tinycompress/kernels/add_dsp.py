@@ -12,7 +12,7 @@ from tinycompress.ir.ops import Add, Sub
 from tinycompress.ir.quant_params import add_params
 from tinycompress.ir.shapes import row_count, row_elements
 from tinycompress.kernels import gemm_dsp as gemm
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, PackedKernel
 from tinycompress.kernels.conv2d_dsp import rounding_of
 from tinycompress.kernels.packing import are_activations, is_int8, output_range
 from tinycompress.kernels.requantize_dsp import FORM_TIES, Channels, Clamp, Int64, Requantization, choose_requantization
@@ -108,6 +108,12 @@ def _instructions(op: Add | Sub, graph: Graph) -> int:
     return round(element * y.elements) + 40 * row_count(y.shape)
 
 
+def _code(op: Add | Sub, graph: Graph) -> Code:
+    terms = _terms(op, graph, rounding_of(graph))
+    form = terms.requantization.form if terms else FORM_TIES
+    return Code(85, ((f"add_{form}_{terms is None or terms.free is None}", 288),))
+
+
 ADD = (
     KernelVariant(
         name="add_s8_dsp",
@@ -116,6 +122,7 @@ ADD = (
         pack=_pack,
         supports=_supports,
         in_place=(0, 1),
+        code=_code,
         instructions=_instructions,
     ),
 )

@@ -54,6 +54,20 @@ class PackedKernel:
         return sum(a.bytes for a in self.arrays)
 
 
+@dataclass(frozen=True)
+class Code:
+    """Estimated machine code of a layer, Armv7E-M at -O2: bytes of its own function, and of the functions that layers
+    share, by name."""
+
+    own_bytes: int
+    shared: tuple[tuple[str, int], ...] = ()
+
+
+ORDINARY_OWN_BYTES = 80
+ORDINARY_KERNEL_BYTES = 600
+"""A kernel of average size, for variants that don't say."""
+
+
 def _no_scratch(op: Any, graph: Graph, rows: int) -> int:
     return 0
 
@@ -79,6 +93,7 @@ class KernelVariant:
     rows_per_step preferred number of output rows per call (the last call may make fewer)
     rows_at_once  the same where the layer runs as a whole, when more rows per call are cheaper
     in_place      indices of activation inputs whose row an output row may overwrite (same bytes per row)
+    code          estimated machine code of the layer, from measured builds (tests/emulator/test_code_size.py)
     instructions  estimated Armv7E-M instructions of the whole layer, from counted kernels; for choosing only
     whole_input   True when one call needs all input rows and makes all output rows
     row_alignment bytes to which every row it reads or writes must be aligned
@@ -96,6 +111,7 @@ class KernelVariant:
     rows_per_step: Callable[[Any, Graph], int] = _one_row
     rows_at_once: Callable[[Any, Graph], int] | None = None
     in_place: tuple[int, ...] = ()
+    code: Callable[[Any, Graph], Code] | None = None
     instructions: Callable[[Any, Graph], int] | None = None
     whole_input: bool = False
     row_alignment: int = 1
@@ -105,6 +121,21 @@ class KernelVariant:
     @property
     def function(self) -> str:
         return f"tc_{self.name}"
+
+    def code_of(self, op: Op, graph: Graph) -> Code:
+        """Estimated machine code of the layer."""
+        if self.code is not None:
+            return self.code(op, graph)
+        return Code(ORDINARY_OWN_BYTES, ((self.name, ORDINARY_KERNEL_BYTES),))
+
+
+def fixed_code(own_bytes: int, *shared: tuple[str, int]) -> Callable[[Any, Graph], Code]:
+    """Code of a kernel whose size hardly depends on the layer."""
+
+    def code(op: Any, graph: Graph) -> Code:
+        return Code(own_bytes, shared)
+
+    return code
 
 
 KernelTable = dict[type[Op], tuple[KernelVariant, ...]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import Conv2D
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
 from tinycompress.kernels.packing import (
     bias_array,
     describe,
@@ -67,6 +67,7 @@ CONV2D = (
         tier="portable",
         pack=pack,
         supports=has_plain_weights,
+        code=fixed_code(70, ("conv2d_s8", 2908)),
         instructions=estimate(100, 4.0, _steps),
         needs_zero_row=True,
     ),

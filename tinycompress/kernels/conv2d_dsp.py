@@ -2,61 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from tinycompress.ir.fixedpoint import activation_range, convolution_multipliers
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
 from tinycompress.ir.ops import Conv2D, DepthwiseConv2D, FullyConnected
 from tinycompress.ir.tensor import Array, Tensor
 from tinycompress.kernels import gemm_dsp as gemm
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.code_dsp import conv2d_code
+from tinycompress.kernels.conv2d_window import (
+    Window,
+    has_group_rows,
+    padded_columns,
+    rows_at_once,
+    weight_rows,
+    window_of,
+)
 from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import Channels, Clamp, Requantization, choose_requantization
-
-MAX_ROWS_AT_ONCE = 16
-"""Output rows of a call in whole layers: more cost stack (two pointers a row) and save next to nothing."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a convolution's window is gathered: `rows` runs of `run` values, and the core's walk over them.
-
-    Runs are padded to 4 values each; where that saves groups of 4 (`is_dense`), what they have over whole groups is
-    joined at the end instead.
-    """
-
-    run: int
-    rows: int
-    is_dense: bool
-    depth: gemm.Depth
-
-    @property
-    def staging_bytes(self) -> int:
-        """Bytes of one row of the window and of what the rows have over whole groups, each padded to 4."""
-        joined = self.rows * (self.run % 4) if self.is_dense else 0
-        return -(-self.run // 4) * 4 + -(-joined // 4) * 4
-
-
-def window_of(weights: Tensor) -> Window:
-    """The window of OHWI weights."""
-    _, height, width, channels = weights.shape
-    run = width * channels
-    padded, joined = height * -(-run // 4), height * (run // 4) + -(-height * (run % 4) // 4)
-    return Window(run, height, joined < padded, gemm.depth_for(min(joined, padded)))
-
-
-def weight_rows(weights: Tensor, window: Window) -> Array:
-    """OHWI weights as `(outputs, K)` in the order in which the window is gathered."""
-    rows = weights.constant.reshape(weights.shape[0], window.rows, window.run)
-    if not window.is_dense:
-        return np.pad(rows, ((0, 0), (0, 0), (0, -window.run % 4))).reshape(len(rows), -1)
-    whole = window.run - window.run % 4
-    return np.concatenate(
-        [rows[:, :, :whole].reshape(len(rows), -1), rows[:, :, whole:].reshape(len(rows), -1)], axis=1
-    )
 
 
 def rounding_of(graph: Graph) -> Rounding:
@@ -99,30 +63,9 @@ def scratch_bytes(op: Conv2D, graph: Graph, rows: int) -> int:
     return -(-(16 * groups + 4 + window.staging_bytes) // 8) * 8
 
 
-def has_group_rows(op: Conv2D, graph: Graph) -> bool:
-    """True where each row of a window is one group of 4 values, so that output rows share what is widened."""
-    window = window_of(graph.tensors[op.weights])
-    return window.run == 4 and window.rows > op.stride[0] and op.dilation[0] == 1
-
-
 def rows_per_step(op: Any, graph: Graph) -> int:
     """Two rows when the output's width is odd, so that every pair of pixels is full."""
     return 1 + graph.tensors[op.output].shape[1] % 2
-
-
-def rows_at_once(op: Any, graph: Graph) -> int:
-    """Rows of a call in whole layers, as many as are worth their pointers on the stack."""
-    return MAX_ROWS_AT_ONCE
-
-
-def padded_columns(op: Conv2D, graph: Graph) -> int:
-    """Output columns whose window is gathered tap by tap: it leaves the row, or is dilated."""
-    width, outputs = graph.tensors[op.inputs[0]].shape[1], graph.tensors[op.output].shape[1]
-    reach = graph.tensors[op.weights].shape[2]
-    if op.dilation[1] > 1:
-        return outputs
-    starts = (x * op.stride[1] - op.padding[1] for x in range(outputs))
-    return sum(start < 0 or start + reach > width for start in starts)
 
 
 def instructions(op: Conv2D, graph: Graph) -> int:
@@ -192,6 +135,12 @@ def pack(op: Conv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
     return packed_params("conv2d_s8_dsp", op, graph, window, requantization, stream, "as 16-bit lanes")
 
 
+def code(op: Conv2D, graph: Graph) -> Code:
+    """Core, helpers, and the layer's own gather."""
+    requantization = requantization_of(op, graph, rounding_of(graph))
+    return conv2d_code(op, graph, window_of(graph.tensors[op.weights]), requantization.form if requantization else 0)
+
+
 CONV2D = (
     KernelVariant(
         name="conv2d_s8_dsp",
@@ -202,6 +151,7 @@ CONV2D = (
         scratch_bytes=scratch_bytes,
         rows_per_step=rows_per_step,
         rows_at_once=rows_at_once,
+        code=code,
         instructions=instructions,
         needs_zero_row=True,
     ),

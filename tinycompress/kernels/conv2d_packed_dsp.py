@@ -9,16 +9,16 @@ import numpy as np
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import Conv2D
 from tinycompress.kernels import gemm_dsp as gemm
-from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
+from tinycompress.kernels.catalogue import Code, KernelVariant, PackedKernel
+from tinycompress.kernels.code_dsp import conv2d_packed_code
 from tinycompress.kernels.conv2d_dsp import (
     channels_of_layer,
     clamp_of,
     gather_instructions,
     packed_params,
     rounding_of,
-    weight_rows,
-    window_of,
 )
+from tinycompress.kernels.conv2d_window import weight_rows, window_of
 from tinycompress.kernels.packing import folded_bias, has_plain_weights
 from tinycompress.kernels.requantize_dsp import FORM_RELU, Requantization, form_instructions, ties_form
 
@@ -99,6 +99,11 @@ def _pack(op: Conv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
     return packed_params("conv2d_packed_s8_dsp", op, graph, window, form, stream, layout)
 
 
+def _code(op: Conv2D, graph: Graph) -> Code:
+    form, weights = _form(op, graph), graph.tensors[op.weights]
+    return conv2d_packed_code(window_of(weights), form.form if form else 0, (weights.shape[1], weights.shape[2]))
+
+
 CONV2D_PACKED = (
     KernelVariant(
         name="conv2d_packed_s8_dsp",
@@ -108,6 +113,7 @@ CONV2D_PACKED = (
         supports=_supports,
         scratch_bytes=_scratch,
         rows_per_step=_rows_per_step,
+        code=_code,
         instructions=_instructions,
         needs_zero_row=True,
     ),

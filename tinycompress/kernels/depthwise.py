@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import DepthwiseConv2D
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
 from tinycompress.kernels.packing import (
     bias_array,
     describe,
@@ -60,6 +60,7 @@ DEPTHWISE = (
         tier="portable",
         pack=pack,
         supports=has_plain_weights,
+        code=fixed_code(90, ("depthwise_s8", 1908)),
         instructions=estimate(60, 12.0, taps),
         needs_zero_row=True,
     ),

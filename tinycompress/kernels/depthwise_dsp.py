@@ -11,8 +11,10 @@ from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import DepthwiseConv2D
 from tinycompress.ir.tensor import Array
 from tinycompress.kernels import gemm_dsp as gemm
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
-from tinycompress.kernels.conv2d_dsp import clamp_of, rounding_of, rows_at_once
+from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.code_dsp import depthwise_code, depthwise_stride2_code
+from tinycompress.kernels.conv2d_dsp import clamp_of, rounding_of
+from tinycompress.kernels.conv2d_window import rows_at_once
 from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import Requantization, choose_requantization, form_instructions
 
@@ -139,6 +141,21 @@ def _instructions(op: DepthwiseConv2D, graph: Graph) -> int:
     return channels * (height // 2 * two + height % 2 * one) + gathers
 
 
+def _form(op: DepthwiseConv2D, graph: Graph) -> int:
+    requantization = requantization_of(op, graph, rounding_of(graph))
+    return requantization.form if requantization else 0
+
+
+def _code(op: DepthwiseConv2D, graph: Graph) -> Code:
+    pairs, rounds = unrolled(graph.tensors[op.output].shape[1] // 2, MAX_UNROLLED_PAIRS)
+    return depthwise_code(op, graph, _form(op, graph), pairs, rounds)
+
+
+def _code_stride2(op: DepthwiseConv2D, graph: Graph) -> Code:
+    columns, rounds = unrolled(graph.tensors[op.output].shape[1], MAX_UNROLLED_COLUMNS)
+    return depthwise_stride2_code(_form(op, graph), columns, rounds)
+
+
 DEPTHWISE = (
     KernelVariant(
         name="depthwise3x3_s8_dsp",
@@ -149,6 +166,7 @@ DEPTHWISE = (
         scratch_bytes=lambda op, graph, rows: 32 * (graph.tensors[op.output].shape[1] + 2),
         rows_per_step=_two_rows,
         rows_at_once=rows_at_once,
+        code=_code,
         instructions=_instructions,
         needs_zero_row=True,
     ),
@@ -160,6 +178,7 @@ DEPTHWISE = (
         supports=lambda op, graph: _supports(op, graph, 2),
         scratch_bytes=lambda op, graph, rows: 96 * (graph.tensors[op.output].shape[1] + 1),
         rows_per_step=_two_rows,
+        code=_code_stride2,
         instructions=_instructions_stride2,
         needs_zero_row=True,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import FullyConnected
 from tinycompress.ir.shapes import row_elements
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
 from tinycompress.kernels.packing import (
     bias_array,
     describe,
@@ -52,6 +52,7 @@ FULLY_CONNECTED = (
         tier="portable",
         pack=pack,
         supports=has_plain_weights,
+        code=fixed_code(760),
         instructions=estimate(60, 3.5, taps),
     ),
 )

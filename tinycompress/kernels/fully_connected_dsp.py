@@ -10,7 +10,8 @@ from tinycompress.ir.ops import FullyConnected
 from tinycompress.ir.shapes import row_elements
 from tinycompress.ir.tensor import Array
 from tinycompress.kernels import gemm_dsp as gemm
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.code_dsp import fully_connected_code
 from tinycompress.kernels.conv2d_dsp import clamp_of, rounding_of
 from tinycompress.kernels.packing import describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import (
@@ -140,6 +141,15 @@ def _packed_instructions(op: FullyConnected, graph: Graph) -> int:
     return _count(op, graph, 27, 35)
 
 
+def _wide_code(op: FullyConnected, graph: Graph) -> Code:
+    form = _wide_form(op, graph, rounding_of(graph))
+    return fully_connected_code(form.form if form else 0, depth_for(graph.tensors[op.weights].shape[1])[0], False)
+
+
+def _packed_code(op: FullyConnected, graph: Graph) -> Code:
+    return fully_connected_code(0, depth_for(graph.tensors[op.weights].shape[1])[0], True)
+
+
 FULLY_CONNECTED = (
     KernelVariant(
         name="fully_connected_s8_dsp",
@@ -148,6 +158,7 @@ FULLY_CONNECTED = (
         pack=_pack_wide,
         supports=_supports_wide,
         scratch_bytes=_scratch,
+        code=_wide_code,
         instructions=_wide_instructions,
     ),
     KernelVariant(
@@ -157,6 +168,7 @@ FULLY_CONNECTED = (
         pack=_pack_packed,
         supports=_supports_packed,
         scratch_bytes=_scratch,
+        code=_packed_code,
         instructions=_packed_instructions,
     ),
 )

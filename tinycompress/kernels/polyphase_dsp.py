@@ -12,7 +12,8 @@ from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import Conv2D
 from tinycompress.ir.tensor import Array
 from tinycompress.kernels import gemm_dsp as gemm
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.code_dsp import polyphase_code
 from tinycompress.kernels.conv2d_dsp import channels_of_layer, clamp_of, rounding_of
 from tinycompress.kernels.packing import describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.winograd_dsp import Scaling, scaling_for
@@ -122,6 +123,12 @@ def _instructions(op: Conv2D, graph: Graph) -> int:
     return round(-(-height // 4) * -(-width // 8) * (transform + outputs // 2 * pair))
 
 
+def _code(op: Conv2D, graph: Graph) -> Code:
+    scaling = _scaling(op, graph, rounding_of(graph))
+    shift, is_signed = (scaling.shift, scaling.is_signed) if scaling else (0, False)
+    return polyphase_code(graph.tensors[op.weights].shape[3], shift, is_signed)
+
+
 POLYPHASE = (
     KernelVariant(
         name="conv2d_polyphase_s8_dsp",
@@ -131,6 +138,7 @@ POLYPHASE = (
         supports=_supports,
         scratch_bytes=lambda op, graph, rows: 324 * graph.tensors[op.weights].shape[3] + 1624,
         rows_per_step=lambda op, graph: 4,
+        code=_code,
         instructions=_instructions,
         needs_zero_row=True,
     ),

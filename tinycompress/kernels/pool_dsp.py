@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.kernels import pool
-from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
+from tinycompress.kernels.catalogue import KernelVariant, PackedKernel, fixed_code
 
 MAX_AVERAGED_TAPS = 255
 """Sums of that many int8 values fit a 16-bit lane."""
@@ -49,6 +49,7 @@ AVERAGE_POOL = (
         tier="dsp",
         pack=_pack,
         supports=_supports_average,
+        code=fixed_code(350),
         instructions=_average_instructions,
     ),
 )
@@ -59,6 +60,7 @@ MAX_POOL = (
         tier="dsp",
         pack=_pack,
         supports=_supports_max,
+        code=fixed_code(350),
         instructions=_max_instructions,
     ),
 )

@@ -9,7 +9,7 @@ from tinycompress.ir.ops import LogSoftmax, Softmax
 from tinycompress.ir.quant_params import SOFTMAX_INTEGER_BITS, log_softmax_params, softmax_params
 from tinycompress.ir.shapes import row_elements
 from tinycompress.ir.tensor import DType
-from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
+from tinycompress.kernels.catalogue import KernelVariant, PackedKernel, fixed_code
 from tinycompress.kernels.packing import are_activations, estimate, no_taps
 
 MAX_CLASSES = 4095
@@ -84,6 +84,7 @@ SOFTMAX = (
         pack=pack,
         supports=supports,
         in_place=(0,),
+        code=fixed_code(700, ("softmax_exp", 444)),
         instructions=estimate(330, 0, no_taps),
     ),
 )
