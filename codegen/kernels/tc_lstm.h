@@ -53,17 +53,17 @@ static inline int32_t tc_lstm_s8_gate(const tc_lstm_s8_params *p, int32_t gate, 
 static inline int8_t tc_lstm_s8_unit(const tc_lstm_s8_params *p, int32_t unit, const int8_t *x, const int8_t *hidden,
                                      int8_t *cells)
 {
-    const int32_t enter = tc_sigmoid_s16(tc_lstm_s8_gate(p, 0, unit, x, hidden));
-    const int32_t forget = tc_sigmoid_s16(tc_lstm_s8_gate(p, 1, unit, x, hidden));
-    const int32_t fresh = tc_tanh_s16(tc_lstm_s8_gate(p, 2, unit, x, hidden));
-    const int32_t leave = tc_sigmoid_s16(tc_lstm_s8_gate(p, 3, unit, x, hidden));
+    const int32_t enter = tc_sigmoid_q15(tc_lstm_s8_gate(p, 0, unit, x, hidden));
+    const int32_t forget = tc_sigmoid_q15(tc_lstm_s8_gate(p, 1, unit, x, hidden));
+    const int32_t fresh = tc_tanh_q15(tc_lstm_s8_gate(p, 2, unit, x, hidden));
+    const int32_t leave = tc_sigmoid_q15(tc_lstm_s8_gate(p, 3, unit, x, hidden));
     const int32_t kept = tc_requantize(forget * tc_load(cells, 2, unit), p->forget_multiplier, p->forget_shift);
     const int32_t added = tc_requantize(enter * fresh, p->update_multiplier, p->update_shift);
     const int32_t sum = tc_lstm_s8_clamp(tc_lstm_s8_clamp(kept) + tc_lstm_s8_clamp(added));
     const int32_t cell = tc_clamp(sum, -p->cell_limit, p->cell_limit);
     const int32_t half = p->tanh_shift > 0 ? 1 << (p->tanh_shift - 1) : 0;
     tc_store(cells, 2, unit, cell);
-    return tc_requantize_s8(tc_tanh_s16((cell * p->tanh_multiplier + half) >> p->tanh_shift) * leave,
+    return tc_requantize_s8(tc_tanh_q15((cell * p->tanh_multiplier + half) >> p->tanh_shift) * leave,
                             p->output_multiplier, p->output_shift, p->output_zero_point, INT8_MIN, INT8_MAX);
 }
 

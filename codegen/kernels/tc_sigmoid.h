@@ -36,7 +36,7 @@ static inline int32_t tc_sigmoid_between(int32_t magnitude, int32_t bits)
 }
 
 /* sigmoid(x / 12288), 1..32767; x > INT32_MIN. */
-static inline int32_t tc_sigmoid_s16(int32_t x)
+static inline int32_t tc_sigmoid_q15(int32_t x)
 {
     const int32_t magnitude = x < 0 ? -x : x;
     const int32_t y = magnitude >= 255 * 512 ? 0x7fff * 1024 : tc_sigmoid_between(magnitude, 9);
@@ -44,11 +44,50 @@ static inline int32_t tc_sigmoid_s16(int32_t x)
 }
 
 /* tanh(x / 12288), -32767..32767; x > INT32_MIN. */
-static inline int32_t tc_tanh_s16(int32_t x)
+static inline int32_t tc_tanh_q15(int32_t x)
 {
     const int32_t magnitude = x < 0 ? -x : x;
     const int32_t y = (magnitude >= 255 * 256 ? 0xffff * 256 : tc_sigmoid_between(magnitude, 8)) - (1 << 23);
     return ((x < 0 ? -1 - y : y) + 128) >> 8;
+}
+
+typedef struct {
+    int32_t elements;   /* E >= 1 */
+    int32_t multiplier; /* 1..65535: from the input's scale to units of 1 / 12288, with shift */
+    int32_t shift;      /* 0..31, to the right */
+} tc_sigmoid_s16_params;
+
+typedef tc_sigmoid_s16_params tc_tanh_s16_params;
+
+/* An int16 input in units of 1 / 12288, rounded. */
+static inline int32_t tc_sigmoid_s16_scaled(const tc_sigmoid_s16_params *p, const int8_t *row, int32_t i)
+{
+    const int32_t half = p->shift > 0 ? 1 << (p->shift - 1) : 0;
+    return (tc_load(row, 2, i) * p->multiplier + half) >> p->shift;
+}
+
+/* in_rows, out_rows: n_rows rows [E] of int16, may be the same; scratch unused. */
+static inline void tc_sigmoid_s16(const tc_sigmoid_s16_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                                  int32_t n_rows, void *scratch)
+{
+    (void)scratch;
+    for (int32_t r = 0; r < n_rows; ++r) {
+        for (int32_t i = 0; i < p->elements; ++i) {
+            tc_store(out_rows[r], 2, i, tc_sigmoid_q15(tc_sigmoid_s16_scaled(p, in_rows[r], i)));
+        }
+    }
+}
+
+/* Rows as for tc_sigmoid_s16. */
+static inline void tc_tanh_s16(const tc_tanh_s16_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
+                               int32_t n_rows, void *scratch)
+{
+    (void)scratch;
+    for (int32_t r = 0; r < n_rows; ++r) {
+        for (int32_t i = 0; i < p->elements; ++i) {
+            tc_store(out_rows[r], 2, i, tc_tanh_q15(tc_sigmoid_s16_scaled(p, in_rows[r], i)));
+        }
+    }
 }
 
 #endif /* TC_SIGMOID_H */

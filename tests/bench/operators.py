@@ -16,6 +16,7 @@ import numpy as np
 from tests.oracle.onnx_oracle import channels_first, float_twin, run_onnx, to_user
 from tests.oracle.random_graphs import NOT_IN_ONNX, STEPS, random_graph
 from tests.oracle.tflm_oracle import Tflm, differing_bytes, inputs_for
+from tests.oracle.wide_graphs import WIDE_STEPS, wide_graph
 from tinycompress.execute import float_reference, reference
 from tinycompress.export import to_onnx, to_tflite
 from tinycompress.ir import ops as o
@@ -29,8 +30,8 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 START, END = "<!-- operators", "<!-- /operators -->"
 
 HEADER = (
-    "| operator | int8, `tflite-micro` | int8 QDQ, `onnxruntime` | float, `onnxruntime` |",
-    "| --- | --- | --- | --- |",
+    "| operator | int8, `tflite-micro` | int16, `tflite-micro` | int8 QDQ, `onnxruntime` | float, `onnxruntime` |",
+    "| --- | --- | --- | --- | --- |",
 )
 FOOTER = (
     f"Over {GRAPHS} random graphs of that one operator, {SAMPLES} inputs each: *exact* is every byte, *±1* a largest\n"
@@ -39,11 +40,13 @@ FOOTER = (
 )
 
 
-def graphs(kind: str, count: int = GRAPHS) -> Iterator[QuantGraph]:
+def graphs(
+    kind: str, count: int = GRAPHS, grow: Callable[[int, tuple[str, ...], int], QuantGraph] = random_graph
+) -> Iterator[QuantGraph]:
     """The first `count` seeds that grow a graph of that one operator."""
     seed = found = 0
     while found < count and seed < 10 * count:
-        graph = random_graph(seed, (kind,), 1)
+        graph = grow(seed, (kind,), 1)
         seed += 1
         if graph.ops:
             found += 1
@@ -52,8 +55,17 @@ def graphs(kind: str, count: int = GRAPHS) -> Iterator[QuantGraph]:
 
 def against_tflm(kind: str) -> str:
     """`exact`, or how many bytes differ."""
+    return _tflm(graphs(kind))
+
+
+def against_tflm_wide(kind: str) -> str:
+    """As `against_tflm`, of int16 activations; a dash where there is no int16 form."""
+    return _tflm(graphs(kind, grow=wide_graph)) if kind in WIDE_STEPS else "–"
+
+
+def _tflm(made: Iterator[QuantGraph]) -> str:
     wrong = 0
-    for graph in graphs(kind):
+    for graph in made:
         oracle = Tflm(to_tflite(graph))
         state = None
         noise = {name: inputs_for(graph, name, SAMPLES + 4, 11)[4:] for name in graph.input_names}
@@ -107,7 +119,12 @@ def against_float(kind: str) -> str:
 
 def table() -> str:
     """The table in Markdown, one row per operator in the IR's order."""
-    columns: tuple[Callable[[str], str], ...] = (against_tflm, against_qdq, against_float)
+    columns: tuple[Callable[[str], str], ...] = (
+        against_tflm,
+        against_tflm_wide,
+        against_qdq,
+        against_float,
+    )
     rows = []
     for op in o.ALL_OPS:
         if op.__name__ in STEPS:

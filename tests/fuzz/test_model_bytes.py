@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.mutate import mutated, mutated_fields
 from tests.oracle.random_graphs import random_graph
+from tests.oracle.wide_graphs import wide_graph
 from tinycompress.errors import ModelError
 from tinycompress.export.tflite import export_tflite
 from tinycompress.frontends.onnx_model import import_onnx
@@ -93,7 +94,7 @@ def test_mutated_onnx_files(
 def test_mutated_files_of_all_operators(request: pytest.FixtureRequest) -> None:
     """Small files, so that edits hit tables rather than weights."""
     for seed in range(runs(request)):
-        data = export_tflite(random_graph(seed % 40, None, 6))
+        data = export_tflite(wide_graph(seed % 40) if seed % 4 == 3 else random_graph(seed % 40, None, 6))
         accepted(import_tflite, mutated(data, seed), f"random graph seed {seed}")
 
 

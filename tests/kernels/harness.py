@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -239,6 +240,13 @@ def fully_connected_graph(
     op = o.FullyConnected(name="fc", inputs=("x",), outputs=("y",), weights="w", bias="b", activation=activation)
     weights = _weights(rng, (outputs, shape[-1]), extreme)
     return weighted_graph(rng, op, shape, weights, 0, outputs, per_channel, rounding)
+
+
+def with_weights_zero_point(graph: QuantGraph, zero_point: int) -> QuantGraph:
+    """The graph with its per-tensor weights "w" taken to be asymmetric."""
+    weights = graph.tensors["w"]
+    qparams = QParams.per_tensor(weights.quantization.tensor_scale, zero_point)
+    return replace(graph, tensors={**graph.tensors, "w": replace(weights, qparams=qparams)})
 
 
 def _weights(rng: np.random.Generator, shape: tuple[int, ...], extreme: bool) -> Array:

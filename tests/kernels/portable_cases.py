@@ -92,7 +92,20 @@ def _others(rng: np.random.Generator) -> list[tuple[str, QuantGraph]]:
     return graphs
 
 
+def _asymmetric(rng: np.random.Generator) -> list[tuple[str, QuantGraph]]:
+    graphs: list[tuple[str, QuantGraph]] = []
+    for shape in SIZES:
+        c = shape[2]
+        graphs += [
+            (f"3x3c{c}", h.conv_graph(rng, shape=shape, out_channels=c, padding=(1, 1, 1, 1), per_channel=False)),
+            (f"3x3c{c}", h.depthwise_graph(rng, shape=shape, padding=(1, 1, 1, 1), per_channel=False)),
+            (f"i{16 * c}", h.fully_connected_graph(rng, shape=(16 * c,), outputs=c)),
+        ]
+    return [(name, h.with_weights_zero_point(graph, 9)) for name, graph in graphs]
+
+
 def all_cases() -> list[Case]:
     """Every portable variant that has one int8 output, on two sizes."""
     rng = np.random.default_rng(41)
-    return [_case(name, graph, rng) for name, graph in (*_weighted(rng), *_binary(rng), *_others(rng))]
+    graphs = (*_weighted(rng), *_asymmetric(rng), *_binary(rng), *_others(rng))
+    return [_case(name, graph, rng) for name, graph in graphs]

@@ -17,9 +17,9 @@ from tinycompress.kernels.catalogue import KernelVariant
 from tinycompress.kernels.packing import accumulator_fits
 
 ROUNDINGS = list(Rounding)
-(CONV2D,) = PORTABLE[o.Conv2D]
-(DEPTHWISE,) = PORTABLE[o.DepthwiseConv2D]
-(FULLY_CONNECTED,) = PORTABLE[o.FullyConnected]
+CONV2D = PORTABLE[o.Conv2D][0]
+DEPTHWISE = PORTABLE[o.DepthwiseConv2D][0]
+FULLY_CONNECTED = PORTABLE[o.FullyConnected][0]
 (TRANSPOSE_CONV2D,) = PORTABLE[o.TransposeConv2D]
 
 sizes = st.integers(1, 4)

@@ -84,7 +84,7 @@ def test_every_integer_operator_has_a_portable_kernel() -> None:
 def test_a_byte_read_outside_a_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     graph = h.conv_graph(rng)
-    (variant,) = PORTABLE[o.Conv2D]
+    variant = PORTABLE[o.Conv2D][0]
     values = {"x": h.fill(rng, graph.tensors["x"])}
     monkeypatch.setattr(h, "rows_of", lambda array: [r.tobytes()[:-1] for r in array])
     if d.compiler()[0] != "gcc":
@@ -96,7 +96,7 @@ def test_a_byte_read_outside_a_row_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_byte_written_outside_a_row_is_seen() -> None:
     rng = np.random.default_rng(2)
     graph = h.conv_graph(rng)
-    (variant,) = PORTABLE[o.Conv2D]
+    variant = PORTABLE[o.Conv2D][0]
     packed = variant.pack(graph.ops[0], graph, graph.rounding)
     rows = tuple(h.rows_of(h.fill(rng, graph.tensors["x"])))[:3]
     width = graph.tensors["y"].shape[1] * graph.tensors["y"].shape[2]

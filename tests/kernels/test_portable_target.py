@@ -32,4 +32,4 @@ def test_portable_kernels_on_the_target(toolchain: str, tmp_path: Path) -> None:
 def test_every_portable_variant_from_int8_to_one_int8_output_is_among_the_cases() -> None:
     names = {v.name for variants in PORTABLE.values() for v in variants}
     missing = names - {c.variant.name for c in all_cases()}
-    assert {n for n in missing if not n.endswith("_whole")} == {"svdf_s8", "lstm_s8", "embedding"}
+    assert {n for n in missing if not n.endswith(("_whole", "_s16"))} == {"svdf_s8", "lstm_s8", "embedding"}

@@ -16,8 +16,8 @@ from tinycompress.ir.quant_params import softmax_params
 from tinycompress.ir.tensor import DType, QParams
 from tinycompress.kernels import PORTABLE
 
-(MEAN,) = PORTABLE[o.Mean]
-(SOFTMAX,) = PORTABLE[o.Softmax]
+MEAN = PORTABLE[o.Mean][0]
+SOFTMAX = PORTABLE[o.Softmax][0]
 (LOG_SOFTMAX,) = PORTABLE[o.LogSoftmax]
 SOFTMAX_OUTPUT = QParams.per_tensor(1 / 256, -128)
 
@@ -51,7 +51,7 @@ def test_pools_equal_the_reference(
         name="pool", inputs=("x",), outputs=("y",), kernel=kernel, stride=stride, padding=padding, activation=activation
     )
     graph = h.one_op_graph(op, [x], [x.quantization], Rounding.DOUBLE)
-    (variant,) = PORTABLE[kind]
+    variant = PORTABLE[kind][0]
     if variant.supports(op, graph):
         h.check(variant, graph, rng)
     else:

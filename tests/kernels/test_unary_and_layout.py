@@ -17,7 +17,7 @@ from tinycompress.ir.tensor import DType, QParams
 from tinycompress.kernels import PORTABLE
 
 Shape = tuple[int, ...]
-(TABLE,) = PORTABLE[o.Table]
+TABLE = PORTABLE[o.Table][0]
 (RESCALE,) = PORTABLE[o.Quantize]
 CLAMP, CLAMP_RESCALE = PORTABLE[o.Clamp]
 ELEMENTS = (DType.INT8, DType.INT16, DType.INT32)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinycompress.ir.ops import Function
 from tinycompress.ir.quant_params import sigmoid_table
 
 Raw = NDArray[np.int64]
@@ -195,3 +196,7 @@ def tanh_16(x: Any) -> Raw:
     value = np.where(magnitude >= limit, 0xFFFF << 8, _interpolated(np.minimum(magnitude, limit - 1), 8))
     result: Raw = np.where(x >= 0, value - (1 << 23) + (1 << 7), (1 << 23) - value + (1 << 7) - 1) >> 8
     return result
+
+
+FUNCTIONS_16 = {Function.SIGMOID: sigmoid_16, Function.TANH: tanh_16}
+"""Functions of int16 inputs; their output's scale is 1/32768."""

@@ -16,6 +16,7 @@ from tinycompress.errors import UnsupportedOpError
 from tinycompress.execute import movement
 from tinycompress.execute import windows as win
 from tinycompress.execute.batching import Result, align, run_graph
+from tinycompress.execute.fixed_functions import FUNCTIONS_16
 from tinycompress.execute.reference_recurrent import lstm, svdf
 from tinycompress.execute.reference_softmax import log_softmax, softmax
 from tinycompress.execute.reference_steps import (
@@ -26,13 +27,20 @@ from tinycompress.execute.reference_steps import (
     finish,
     in_slices,
     require_int8,
+    require_layer,
     rescaled,
 )
 from tinycompress.ir import ops as o
 from tinycompress.ir import quant_params as qp
-from tinycompress.ir.fixedpoint import activation_range, convolution_multipliers, integer_range, requantize
+from tinycompress.ir.fixedpoint import (
+    activation_range,
+    convolution_multipliers,
+    integer_range,
+    requantize,
+    requantize_wide,
+)
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.ir.tensor import Array
+from tinycompress.ir.tensor import Array, DType, Tensor
 
 
 def run(
@@ -63,7 +71,7 @@ def execute(op: o.Op, inputs: Sequence[Array], context: Context) -> list[Array]:
 
 
 def _weights(op: Any, context: Context, per_output: tuple[int, ...]) -> Array:
-    """Centred weights in the narrowest float dtype in which every partial sum with |x − zp| ≤ 255 is exact.
+    """Centred weights in the narrowest float dtype in which every partial sum of centred inputs is exact.
 
     `per_output` are the axes that one output sums over.
     """
@@ -71,19 +79,26 @@ def _weights(op: Any, context: Context, per_output: tuple[int, ...]) -> Array:
     weights = tensor.constant.astype(np.int64)
     if any(tensor.quantization.zero_point):
         weights = weights - tensor.quantization.tensor_zero_point
-    largest = int(np.abs(weights).sum(axis=per_output).max(initial=0)) * 255
+    reach = 255 if context[op.inputs[0]].dtype is DType.INT8 else 32768
+    largest = int(np.abs(weights).sum(axis=per_output).max(initial=0)) * reach
     return weights.astype(np.float32 if largest < 2**24 else np.float64)
 
 
 def _output(
     op: Any, sums: Array, context: Context, multipliers: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> list[Array]:
-    """Bias, requantization per output channel (last axis) and activation."""
+    """Bias, requantization per output channel (last axis) and activation.
+
+    Sums of int16 layers have 64 bits and their own rounding, unless their bias is int32.
+    """
     y = context[op.output]
+    is_wide = y.dtype is DType.INT16 and (op.bias is None or context[op.bias].dtype is DType.INT64)
     bias = context[op.bias].constant.astype(np.int64) if op.bias is not None else np.int64(0)
     multiplier, shift = (np.asarray(v, dtype=np.int64) for v in multipliers)
 
     def requantized(part: Array) -> Array:
+        if is_wide:
+            return finish(requantize_wide(part.astype(np.int64) + bias, multiplier, shift), y, op.activation)
         # A bias near its limits may push the 32-bit accumulator over: it wraps, as it does in C.
         accumulators = (part.astype(np.int64) + bias).astype(np.int32)
         return finish(requantize(accumulators, multiplier, shift, context.rounding), y, op.activation)
@@ -95,7 +110,7 @@ def _output(
 
 
 def _conv2d(op: o.Conv2D, inputs: list[Array], context: Context) -> list[Array]:
-    require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_layer(op, context)
     x, weights = context[op.inputs[0]], _weights(op, context, (1, 2, 3))
     sums = win.convolve(
         centred(inputs[0], x, weights.dtype.type), weights, op.stride, op.dilation, op.padding, op.groups
@@ -105,7 +120,7 @@ def _conv2d(op: o.Conv2D, inputs: list[Array], context: Context) -> list[Array]:
 
 
 def _depthwise(op: o.DepthwiseConv2D, inputs: list[Array], context: Context) -> list[Array]:
-    require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_layer(op, context)
     x, weights = context[op.inputs[0]], _weights(op, context, (0, 1))
     values = centred(inputs[0], x, weights.dtype.type)
     sums = win.convolve_depthwise(values, weights, op.multiplier, op.stride, op.dilation, op.padding)
@@ -124,7 +139,7 @@ def _transpose_conv(op: o.TransposeConv2D, inputs: list[Array], context: Context
 
 
 def _fully_connected(op: o.FullyConnected, inputs: list[Array], context: Context) -> list[Array]:
-    require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_layer(op, context)
     x, weights = context[op.inputs[0]], _weights(op, context, (1,))
     sums = centred(inputs[0], x, weights.dtype.type) @ weights.T
     multipliers = convolution_multipliers(x, context[op.weights], context[op.output], sums.shape[-1], context.rounding)
@@ -141,23 +156,29 @@ def _operands(op: o.Op, inputs: list[Array], context: Context) -> tuple[Array, A
 
 
 def _add(op: o.Add | o.Sub, inputs: list[Array], context: Context) -> list[Array]:
-    require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_layer(op, context)
     a, b = _operands(op, inputs, context)
     ta, tb, y = context[op.inputs[0]], context[op.inputs[1]], context[op.output]
     p, rounding = qp.add_params(ta, tb, y, context.rounding), context.rounding
     unit = 1 << p.left_shift
     sign = -1 if isinstance(op, o.Sub) else 1
-    scaled_a = by_value(lambda q: requantize(centred(q, ta, np.int64) * unit, p.a_multiplier, p.a_shift, rounding), a)
-    scaled_b = by_value(lambda q: requantize(centred(q, tb, np.int64) * unit, p.b_multiplier, p.b_shift, rounding), b)
+
+    def scaled(values: Array, tensor: Tensor, multiplier: int, shift: int) -> Array:
+        def rescale(q: Array) -> Array:
+            return requantize(centred(q, tensor, np.int64) * unit, multiplier, shift, rounding)
+
+        return by_value(rescale, values) if tensor.dtype is DType.INT8 else rescale(values)
+
+    left, right = scaled(a, ta, p.a_multiplier, p.a_shift), scaled(b, tb, p.b_multiplier, p.b_shift)
 
     def requantized(total: Array) -> Array:
         return finish(requantize(total, p.output_multiplier, p.output_shift, rounding), y, op.activation)
 
-    return [in_slices(requantized, scaled_a + sign * scaled_b, y.dtype.numpy)]
+    return [in_slices(requantized, left + sign * right, y.dtype.numpy)]
 
 
 def _mul(op: o.Mul, inputs: list[Array], context: Context) -> list[Array]:
-    require_int8(op, (op.inputs[0], *op.outputs), context)
+    require_layer(op, context)
     a, b = _operands(op, inputs, context)
     ta, tb, y = context[op.inputs[0]], context[op.inputs[1]], context[op.output]
     multiplier, shift = qp.mul_multiplier(ta, tb, y, context.rounding)
@@ -191,8 +212,13 @@ def _prelu(op: o.PReLU, inputs: list[Array], context: Context) -> list[Array]:
 
 
 def _table(op: o.Table, inputs: list[Array], context: Context) -> list[Array]:
-    require_int8(op, (op.inputs[0], *op.outputs), context)
-    if op.table is None:
+    require_layer(op, context)
+    x = context[op.inputs[0]]
+    if x.dtype is DType.INT16 and op.function in FUNCTIONS_16:
+        multiplier, shift = qp.sigmoid_16_scaling(x, op.function)
+        scaled = (inputs[0].astype(np.int64) * multiplier + ((1 << shift) >> 1)) >> shift
+        return [FUNCTIONS_16[op.function](scaled).astype(np.int16)]
+    if op.table is None or x.dtype is DType.INT16:
         raise UnsupportedOpError("TC-M402", f"Table {op.function.value} has no integer table", where=op.name)
     return [context[op.table].constant[inputs[0].astype(np.intp) + 128]]
 

@@ -73,6 +73,12 @@ def in_slices(function: Callable[[Array], Array], x: Array, dtype: Any) -> Array
     return out
 
 
+def require_layer(op: o.Op, context: Context) -> None:
+    """UnsupportedOpError TC-M402 unless the first input and the outputs are all int8 or all int16."""
+    if any(context[name].dtype is not DType.INT16 for name in (op.inputs[0], *op.outputs)):
+        require_int8(op, (op.inputs[0], *op.outputs), context)
+
+
 def require_int8(op: o.Op, names: tuple[str, ...], context: Context) -> None:
     """UnsupportedOpError TC-M402 unless all named tensors are int8."""
     for name in names:

@@ -16,12 +16,13 @@ EXPLAIN = {
     ),
     "TC-M204": (
         "The operator is supported in general, but not in the form found here: an option, an operand type or a shape has no "
-        "equivalent. The message names the option. Models quantized with int16 activations, shuffled weights or negative slice strides "
-        "end here; convert with the plain int8 scheme."
+        "equivalent. The message names the option. Operators without an int16 form, LSTMs with peepholes, projections or coupled gates, "
+        "shuffled weights and negative slice strides end here; convert with the plain int8 scheme and plain layers."
     ),
     "TC-M205": (
         "A tensor's element type or quantization cannot be represented: activations are int8 (uint8 files are shifted), int16 or int32 "
-        "with one scale; weights are int8 with zero point 0 and one scale or one per output channel. Convert with "
+        "with one scale; weights are int8 with one scale or one per output channel, their zero point 0 except in uint8 files and fully "
+        "connected layers. Convert with "
         "full-integer int8 quantization."
     ),
     "TC-M206": (

@@ -17,8 +17,10 @@ from tinycompress.execute.tflite_tables import TABLES
 from tinycompress.export.tflite_builder import TfliteBuilder, activation_code, impossible, padding_code
 from tinycompress.export.tflite_layers import conv2d, fully_connected, lstm, svdf, transpose_conv
 from tinycompress.ir import ops as o
+from tinycompress.ir.fixedpoint import integer_range
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.quant_params import pad_value
+from tinycompress.ir.tensor import DType
 
 CLAMPS = {
     o.RELU: "RELU",
@@ -75,7 +77,7 @@ def _pool(kind: str) -> Callable[[TfliteBuilder, Any], None]:
         if code is None:
             if kind == "AVERAGE_POOL_2D":
                 raise impossible(f"padding {list(op.padding)} is neither SAME nor VALID")
-            x = e.padded(op, op.padding, -128)
+            x = e.padded(op, op.padding, integer_range(e[op.inputs[0]].dtype)[0])
         e.emit(
             kind,
             [x],
@@ -104,7 +106,7 @@ def _pad(e: TfliteBuilder, op: o.Pad) -> None:
     if value == y.quantization.tensor_zero_point:
         e.emit("PAD", inputs, [e.activation(op.output)], "PadOptions")
         return
-    inputs.append(e.constant(f"{op.name}_fill", np.asarray([value], np.int8), y.qparams))
+    inputs.append(e.constant(f"{op.name}_fill", np.asarray([value], y.dtype.numpy), y.qparams))
     e.emit("PADV2", inputs, [e.activation(op.output)], "PadV2Options")
 
 
@@ -156,6 +158,9 @@ def _prelu(e: TfliteBuilder, op: o.PReLU) -> None:
 
 def _table(e: TfliteBuilder, op: o.Table) -> None:
     kind = UNARY.get(op.function)
+    if e[op.inputs[0]].dtype is DType.INT16 and kind in ("LOGISTIC", "TANH"):
+        e.emit(kind, [e.activation(op.inputs[0])], [e.activation(op.output)])
+        return
     x, y = e[op.inputs[0]].quantization, e[op.output].quantization
     if kind is None or op.table is None:
         raise impossible(f"no int8 operator for {op.function.value}")

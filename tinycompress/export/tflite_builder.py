@@ -81,9 +81,19 @@ class TfliteBuilder:
         self._tensors.append(record)
         return len(self._tensors) - 1
 
-    def emit(self, kind: str, inputs: list[int], outputs: list[int], options_type: str = "", **options: Any) -> None:
+    def emit(
+        self,
+        kind: str,
+        inputs: list[int],
+        outputs: list[int],
+        options_type: str = "",
+        intermediates: tuple[int, ...] = (),
+        **options: Any,
+    ) -> None:
         """Appends an operator."""
-        self._operators.append(OperatorRecord(kind, tuple(inputs), tuple(outputs), options_type, options))
+        self._operators.append(
+            OperatorRecord(kind, tuple(inputs), tuple(outputs), options_type, options, intermediates)
+        )
 
     def rescaled(self, op: o.Op, position: int) -> int:
         """An input in the output's quantization: TFLM's concatenation and ReLU6 do not rescale, a QUANTIZE does."""
@@ -107,7 +117,7 @@ class TfliteBuilder:
         if value is None:
             self.emit("PAD", inputs, [made], "PadOptions")
         else:
-            inputs.append(self.constant(f"{op.name}_fill", np.asarray([value], np.int8), x.qparams))
+            inputs.append(self.constant(f"{op.name}_fill", np.asarray([value], x.dtype.numpy), x.qparams))
             self.emit("PADV2", inputs, [made], "PadV2Options")
         return made
 

@@ -17,6 +17,7 @@ _TYPES = {
     DType.INT8: tflite.TensorType.INT8,
     DType.INT16: tflite.TensorType.INT16,
     DType.INT32: tflite.TensorType.INT32,
+    DType.INT64: tflite.TensorType.INT64,
 }
 
 VERSIONS = {
@@ -44,13 +45,17 @@ class TensorRecord:
 
 @dataclass(frozen=True, eq=False)
 class OperatorRecord:
-    """One operator: builtin name, tensor indices (−1: absent), and its options' type and fields."""
+    """One operator: builtin name, tensor indices (−1: absent), and its options' type and fields.
+
+    `intermediates` are tensors that only say how the operator quantizes inside.
+    """
 
     kind: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options_type: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    intermediates: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +135,7 @@ class _Writer:
     def _operator(self, op: OperatorRecord, code: int) -> int:
         inputs, outputs = self._integers(op.inputs), self._integers(op.outputs)
         options = self._options(op) if op.options_type else None
+        intermediates = self._integers(op.intermediates) if op.intermediates else None
         tflite.OperatorStart(self._b)
         tflite.OperatorAddOpcodeIndex(self._b, code)
         tflite.OperatorAddInputs(self._b, inputs)
@@ -137,6 +143,8 @@ class _Writer:
         if options is not None:
             tflite.OperatorAddBuiltinOptionsType(self._b, getattr(tflite.BuiltinOptions, op.options_type))
             tflite.OperatorAddBuiltinOptions(self._b, options)
+        if intermediates is not None:
+            tflite.OperatorAddIntermediates(self._b, intermediates)
         return int(tflite.OperatorEnd(self._b))
 
     def _options(self, op: OperatorRecord) -> int:

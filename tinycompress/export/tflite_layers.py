@@ -8,10 +8,12 @@ import numpy as np
 import tflite
 
 from tinycompress.export.tflite_builder import TfliteBuilder, activation_code, impossible, padding_code
+from tinycompress.export.tflite_file import TensorRecord
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import activation_range, integer_range
+from tinycompress.ir.quant_params import LSTM_GATE_BITS
 from tinycompress.ir.shapes import same_padding
-from tinycompress.ir.tensor import Array, QParams
+from tinycompress.ir.tensor import Array, DType, QParams
 
 LSTM_GATES = ("input", "forget", "cell", "output")
 
@@ -21,8 +23,11 @@ def _bias(e: TfliteBuilder, op: Any, channels: int, input_scale: float, weights:
     # A product too small for float32 is written as its smallest normal number; readers derive the scale themselves.
     scales = tuple(max(input_scale * s, 2.0**-126) for s in weights.scale)
     qparams = QParams(scales, (0,) * len(scales), None if len(scales) == 1 else 0, 32)
+    wide = np.int64 if e[op.inputs[0]].dtype is DType.INT16 else np.int32
     if op.bias is None:
-        return e.constant(f"{op.name}_bias", np.zeros(channels, np.int32), qparams)
+        return e.constant(f"{op.name}_bias", np.zeros(channels, wide), qparams)
+    if isinstance(op, o.DepthwiseConv2D) and e[op.bias].constant.dtype != wide:
+        raise impossible("an int16 depthwise convolution has an int64 bias")
     return e.constant(op.bias, e[op.bias].constant, qparams)
 
 
@@ -42,6 +47,8 @@ def conv2d(e: TfliteBuilder, op: o.Conv2D | o.DepthwiseConv2D) -> None:
             qparams = QParams(qparams.scale, qparams.zero_point, qparams.axis + 1)
     else:
         kernel = (weights.shape[1], weights.shape[2])
+    if any(qparams.zero_point):
+        raise impossible("TFLite's int8 convolutions have no zero point of the weights")
     code = padding_code(e, op, kernel, op.dilation)
     x = e.activation(op.inputs[0]) if code is not None else e.padded(op, op.padding)
     options = {
@@ -127,6 +134,12 @@ def lstm(e: TfliteBuilder, op: o.LSTM) -> None:
         e.constant(f"{op.name}_bias_{gate}", bias[i], QParams.per_tensor(scale * w, 0, 32))
         for i, (gate, w) in enumerate(zip(LSTM_GATES, gates[op.input_weights].quantization.scale, strict=True))
     ]
+    # LiteRT insists on these five, TFLM on their being empty; only the last one's scale is looked at.
+    gate, hidden = QParams.per_tensor(2.0**-LSTM_GATE_BITS, 0, 16), e[op.outputs[1]]
+    intermediates = tuple(
+        e.add(TensorRecord(f"{op.name}_inside_{i}", (0,), hidden.dtype, hidden.qparams if i == 4 else gate))
+        for i in range(5)
+    )
     absent = [-1, -1, -1]
     states = [e.recurrent_state(op, 1), e.recurrent_state(op, 2)]
     inputs = [e.activation(op.inputs[0]), *weights, *absent, *biases, -1, -1, *states, *absent, -1]
@@ -135,6 +148,7 @@ def lstm(e: TfliteBuilder, op: o.LSTM) -> None:
         inputs,
         [e.activation(op.outputs[0])],
         "UnidirectionalSequenceLSTMOptions",
+        intermediates,
         FusedActivationFunction=tflite.ActivationFunctionType.TANH,
         CellClip=op.cell_clip,
     )

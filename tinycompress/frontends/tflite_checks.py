@@ -57,17 +57,27 @@ def fused_activation(op: FileOperator, options: Any | None) -> o.Activation:
     return _ACTIVATIONS[code]
 
 
-def is_integer(g: GraphBuilder, op: FileOperator, *indices: int) -> bool:
-    """True for int8 operands, False for float32; UnsupportedOpError for mixtures and other types."""
+def is_integer(g: GraphBuilder, op: FileOperator, *indices: int, wide: bool = False) -> bool:
+    """True for int8 operands, False for float32; UnsupportedOpError for mixtures and other types.
+
+    With `wide`, symmetric int16 operands do as well.
+    """
     kinds = {g.dtype(i) for i in indices}
     if kinds == {DType.INT8}:
+        return True
+    if wide and kinds == {DType.INT16}:
+        qparams = [g.qparams(i) for i in indices]
+        if any(q is not None and any(q.zero_point) for q in qparams):
+            raise unsupported(op, "int16 activations with a zero point that is not 0", "quantize int16 symmetrically")
         return True
     if kinds == {DType.FLOAT32}:
         return False
     raise unsupported(
         op,
         f"operands of type {' and '.join(sorted(k.value for k in kinds))} are not supported",
-        "quantize activations to int8 (int16 activations and int64 biases are not supported)",
+        "quantize activations to int8"
+        if wide
+        else "quantize activations to int8; this operator has no int16 form here",
     )
 
 

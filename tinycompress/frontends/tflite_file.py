@@ -114,9 +114,12 @@ def parse(data: bytes, where: str) -> TfliteFile:
     limits.refuse_control_flow([op.label() for op in operators if op.kind in CONTROL_FLOW], where)
     if model.SubgraphsLength() > 1:
         limits.refuse_control_flow([f"{model.SubgraphsLength()} subgraphs"], where)
-    tensors = tuple(_tensor(model, graph.Tensors(i), i) for i in range(graph.TensorsLength()))
-    limits.check_constant_bytes(sum(t.data.nbytes for t in tensors if t.data is not None), where)
     inputs, outputs = _indices(graph.InputsAsNumpy()), _indices(graph.OutputsAsNumpy())
+    named = {*inputs, *outputs, *(i for op in operators for i in (*op.inputs, *op.outputs))}
+    tensors = tuple(
+        _tensor(model, graph.Tensors(i), i) if i in named else _unnamed(i) for i in range(graph.TensorsLength())
+    )
+    limits.check_constant_bytes(sum(t.data.nbytes for t in tensors if t.data is not None), where)
     _check_indices(operators, inputs, outputs, len(tensors), where)
     return TfliteFile(tensors, operators, inputs, outputs)
 
@@ -145,6 +148,11 @@ def _operator(operator: Any, index: int, kinds: list[str]) -> FileOperator:
         operator.BuiltinOptionsType(),
         operator.BuiltinOptions(),
     )
+
+
+def _unnamed(index: int) -> FileTensor:
+    """A tensor that no operator reads or makes; those inside an LSTM are such, and empty."""
+    return FileTensor(index, "", (), False, "unnamed", None, (), (), 0, None, False)
 
 
 def _tensor(model: Any, tensor: Any, index: int) -> FileTensor:

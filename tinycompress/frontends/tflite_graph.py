@@ -18,12 +18,16 @@ from tinycompress.ir.fixedpoint import dequantize_values, integer_range
 from tinycompress.ir.graph import State
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
 
+ASYMMETRIC = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""Operators whose weights may have one zero point that is not 0."""
+
 IR_TYPES = {
     "FLOAT32": DType.FLOAT32,
     "INT8": DType.INT8,
     "UINT8": DType.INT8,
     "INT16": DType.INT16,
     "INT32": DType.INT32,
+    "INT64": DType.INT64,
 }
 
 
@@ -215,21 +219,42 @@ class GraphBuilder:
             return dequantize_values(data, qparams), None
         if data.dtype != np.int8 or qparams is None:
             raise ModelError("TC-M205", f"weights of type {tensor.type_name} need int8 and a scale", where=tensor.name)
-        if any(qparams.zero_point):
-            raise ModelError(
-                "TC-M205",
-                f"weights have zero point {next(z for z in qparams.zero_point if z)}, only 0 is supported",
-                where=tensor.name,
-                fix="quantize again with the int8 scheme of TFLite (symmetric weights)",
-            )
-        return data, qparams
+        return self._symmetric(op, tensor, data, qparams) if any(qparams.zero_point) else (data, qparams)
+
+    @staticmethod
+    def _symmetric(op: FileOperator, tensor: FileTensor, data: Array, qparams: QParams) -> tuple[Array, QParams]:
+        """Weights with a zero point: shifted to 0 where they stay int8, else as they are where a kernel takes them.
+
+        TFLite defines int8 convolutions with symmetric weights and its runtimes ignore a zero point there; those of
+        uint8 files and of fully connected layers count.
+        """
+        counts = tensor.type_name == "UINT8" or op.kind == "FULLY_CONNECTED"
+        view = [1] * data.ndim
+        if qparams.axis is not None:
+            view[qparams.axis] = -1
+        shifted = data.astype(np.int16) - np.asarray(qparams.zero_point, np.int16).reshape(view)
+        low, high = integer_range(DType.INT8)
+        if counts and low <= shifted.min(initial=0) and shifted.max(initial=0) <= high:
+            return shifted.astype(np.int8), replace(qparams, zero_point=(0,) * len(qparams.zero_point))
+        if counts and qparams.is_per_tensor and op.kind in ASYMMETRIC:
+            return data, qparams
+        raise ModelError(
+            "TC-M205",
+            f"weights have zero point {next(z for z in qparams.zero_point if z)}, only 0 is supported in {op.kind}",
+            where=tensor.name,
+            fix="quantize again with the int8 scheme of TFLite (symmetric weights)",
+        )
 
     def bias(self, op: FileOperator, index: int, is_integer: bool, channels: int) -> str | None:
         """The bias constant `(channels,)`, int32 or float32; None when the operator has none."""
         if index < 0:
             return None
         data = self.constant(op, index)
-        if data.dtype != (np.int32 if is_integer else np.float32) or data.size != channels:
+        kinds: tuple[type, ...] = (np.int32 if is_integer else np.float32,)
+        if self.dtype(op.outputs[0]) is DType.INT16:
+            # A sum is requantized as its bias's type says; TFLM reads any bias of a depthwise convolution as int64.
+            kinds = (np.int64,) if op.kind == "DEPTHWISE_CONV_2D" else (np.int64, np.int32)
+        if data.dtype not in kinds or data.size != channels:
             raise unsupported(op, f"bias of type {data.dtype} and shape {list(data.shape)} for {channels} channels")
         return self.add_constant(op, index, "bias", data.reshape(channels))
 
@@ -285,6 +310,13 @@ class GraphBuilder:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
+    def note_unsigned_ties(self, op: FileOperator) -> None:
+        """Notes that an operator of a uint8 file is computed as its int8 kernel does it."""
+        if self.file_tensor(op.outputs[0]).type_name == "UINT8":
+            self.note(
+                f"{op.kind} of a uint8 file rounds as the int8 kernel, which may differ by one from the uint8 one"
+            )
+
     def op_name(self, op: FileOperator) -> str:
         """The stem of the names of everything made from a file operator."""
         return f"{safe_name(op.kind).lower()}_{op.index}"
@@ -297,6 +329,8 @@ class GraphBuilder:
             raise ModelError("TC-M205", "activations quantized per axis are not supported", where=tensor.name)
         if dtype is DType.INT32 and qparams is None and index in self.file.inputs:
             qparams = QParams.per_tensor(1.0, 0, 32)  # indices are the user's own numbers
+        if dtype is DType.INT64:
+            raise ModelError("TC-M205", "int64 activations are not supported", where=tensor.name)
         if dtype in (DType.INT8, DType.INT16) and qparams is None:
             raise ModelError("TC-M205", f"a {tensor.type_name} activation has no quantization", where=tensor.name)
         self.tensors[name] = Tensor(name, self.shape(index), dtype, qparams, source=tensor.name)

@@ -31,7 +31,7 @@ def _windows(op: FileOperator, options: Any) -> tuple[o.Pair, o.Pair]:
 def _conv2d(g: GraphBuilder, op: FileOperator) -> None:
     check_arity(op, (2, 3))
     options = required_options(op, tflite.Conv2DOptions)
-    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+    integer = is_integer(g, op, op.inputs[0], op.outputs[0], wide=True)
     h, w, c = image_shape(g, op, op.inputs[0])
     weights, qparams = g.weights(op, op.inputs[1], integer)
     if weights.ndim != 4 or c % weights.shape[3]:
@@ -56,7 +56,7 @@ def _conv2d(g: GraphBuilder, op: FileOperator) -> None:
 def _depthwise_conv2d(g: GraphBuilder, op: FileOperator) -> None:
     check_arity(op, (2, 3))
     options = required_options(op, tflite.DepthwiseConv2DOptions)
-    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+    integer = is_integer(g, op, op.inputs[0], op.outputs[0], wide=True)
     h, w, c = image_shape(g, op, op.inputs[0])
     if len(g.file_tensor(op.inputs[1]).shape) != 4 or g.file_tensor(op.inputs[1]).shape[0] != 1:
         raise unsupported(op, f"weights {list(g.file_tensor(op.inputs[1]).shape)} are not [1, kh, kw, channels]")
@@ -117,7 +117,7 @@ def _fully_connected(g: GraphBuilder, op: FileOperator) -> None:
     options = required_options(op, tflite.FullyConnectedOptions)
     if options.WeightsFormat() != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
         raise unsupported(op, "shuffled weights are not supported")
-    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+    integer = is_integer(g, op, op.inputs[0], op.outputs[0], wide=True)
     weights, qparams = g.weights(op, op.inputs[1], integer)
     if weights.ndim != 2:
         raise unsupported(op, f"weights {list(weights.shape)} are not [out, in]")
@@ -145,8 +145,10 @@ def _pool(cls: type[o.Op]) -> Converter:
     def convert(g: GraphBuilder, op: FileOperator) -> None:
         check_arity(op, (1,))
         options = required_options(op, tflite.Pool2DOptions)
-        is_integer(g, op, op.inputs[0], op.outputs[0])
+        is_integer(g, op, op.inputs[0], op.outputs[0], wide=True)
         h, w, _ = image_shape(g, op, op.inputs[0])
+        if cls is o.AveragePool2D:
+            g.note_unsigned_ties(op)
         stride = check_pair(op, "stride", options.StrideH(), options.StrideW())
         kernel = check_pair(op, "kernel", options.FilterHeight(), options.FilterWidth())
         g.add(

@@ -20,7 +20,7 @@ from tinycompress.ir.tensor import DType
 
 def _pad(g: GraphBuilder, op: FileOperator) -> None:
     check_arity(op, (2, 3))
-    integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+    integer = is_integer(g, op, op.inputs[0], op.outputs[0], wide=True)
     rank = len(g.shape(op.inputs[0])) + 1
     amounts = g.integers(op, op.inputs[1])
     if len(amounts) != 2 * rank or any(a < 0 for a in amounts):
@@ -43,7 +43,7 @@ def _concatenation(g: GraphBuilder, op: FileOperator) -> None:
     if not op.inputs or len(op.outputs) != 1:
         raise ModelError("TC-M206", f"has {len(op.inputs)} inputs and {len(op.outputs)} outputs", where=op.label())
     options = required_options(op, tflite.ConcatenationOptions)
-    is_integer(g, op, *op.inputs, op.outputs[0])
+    is_integer(g, op, *op.inputs, op.outputs[0], wide=True)
     if not fused_activation(op, options).is_none:
         raise unsupported(op, "a fused activation function is not supported")
     axis = axis_without_batch(op, options.Axis(), len(g.shape(op.outputs[0])) + 1)

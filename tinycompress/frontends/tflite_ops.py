@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tflite
 
+from tinycompress.execute.fixed_functions import FUNCTIONS_16
 from tinycompress.execute.tflite_tables import TABLES
 from tinycompress.frontends.tflite_checks import (
     axis_without_batch,
@@ -32,7 +33,7 @@ from tinycompress.ir.tensor import DType
 def _elementwise(cls: type[o.Op], options_class: Any) -> Converter:
     def convert(g: GraphBuilder, op: FileOperator) -> None:
         check_arity(op, (2,))
-        is_integer(g, op, *op.inputs, op.outputs[0])
+        is_integer(g, op, *op.inputs, op.outputs[0], wide=True)
         activation = fused_activation(op, op.read_options(options_class))
         inputs = tuple(g.operand(op, i) for i in op.inputs)
         g.add(op, cls, inputs, (g.output(op),), activation=activation)
@@ -51,7 +52,7 @@ def _extremum(cls: type[o.Op]) -> Converter:
 
 def _mean(g: GraphBuilder, op: FileOperator) -> None:
     check_arity(op, (2,))
-    is_integer(g, op, op.inputs[0], op.outputs[0])
+    is_integer(g, op, op.inputs[0], op.outputs[0], wide=True)
     options = op.read_options(tflite.ReducerOptions)
     rank = len(g.shape(op.inputs[0])) + 1
     axes = sorted({axis_without_batch(op, a, rank) for a in g.integers(op, op.inputs[1])})
@@ -70,6 +71,7 @@ def _softmax(g: GraphBuilder, op: FileOperator) -> None:
         (DType.FLOAT32, DType.FLOAT32),
         (DType.INT8, DType.INT8),
         (DType.INT8, DType.INT16),
+        (DType.INT16, DType.INT16),
     ):
         raise unsupported(op, f"{kinds[0].value} to {kinds[1].value} is not supported")
     g.add(op, o.Softmax, (g.activation(op.inputs[0]),), (g.output(op),), beta=beta)
@@ -86,7 +88,7 @@ def _clamp(low: float | None, high: float | None) -> Converter:
 
     def convert(g: GraphBuilder, op: FileOperator) -> None:
         check_arity(op, (1,))
-        is_integer(g, op, op.inputs[0], op.outputs[0])
+        is_integer(g, op, op.inputs[0], op.outputs[0], wide=True)
         g.add(op, o.Clamp, (g.activation(op.inputs[0]),), (g.output(op),), activation=o.Activation(low, high))
 
     return convert
@@ -106,12 +108,15 @@ def _unary(function: o.Function) -> Converter:
 
     def convert(g: GraphBuilder, op: FileOperator) -> None:
         check_arity(op, (1,))
-        integer = is_integer(g, op, op.inputs[0], op.outputs[0])
+        integer = is_integer(g, op, op.inputs[0], op.outputs[0], wide=True)
         options = op.read_options(tflite.LeakyReluOptions) if function is o.Function.LEAKY_RELU else None
         alpha = float(options.Alpha()) if options is not None else (1.0 if function is o.Function.ELU else 0.0)
         x, y = g.activation(op.inputs[0]), g.output(op)
         table = None
-        if integer:
+        if integer and g.tensors[x].dtype is DType.INT16:
+            if function not in FUNCTIONS_16:
+                raise unsupported(op, "has no int16 form here", "quantize activations to int8")
+        elif integer:
             if function not in TABLES:
                 raise unsupported(op, "has no int8 form here", "use a float model and quantize it")
             data = TABLES[function](g.tensors[x].quantization, g.tensors[y].quantization, alpha)
@@ -150,6 +155,8 @@ def _resize(cls: type[o.Op], options_class: Any) -> Converter:
         is_integer(g, op, op.inputs[0], op.outputs[0])
         image_shape(g, op, op.inputs[0])
         height, width, _ = image_shape(g, op, op.outputs[0])
+        if cls is o.ResizeBilinear:
+            g.note_unsigned_ties(op)
         g.add(
             op,
             cls,

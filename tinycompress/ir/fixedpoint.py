@@ -18,7 +18,10 @@ from tinycompress.ir.tensor import DType, QParams, Tensor
 
 Int64 = NDArray[np.int64]
 
-_INT_RANGE = {DType.INT8: (-128, 127), DType.INT16: (-32768, 32767), DType.INT32: (-(2**31), 2**31 - 1)}
+_INTEGERS = (DType.INT8, DType.INT16, DType.INT32, DType.INT64)
+_INT_RANGE: dict[DType, tuple[int, int]] = {
+    t: (-(1 << (8 * t.itemsize - 1)), (1 << (8 * t.itemsize - 1)) - 1) for t in _INTEGERS
+}
 
 
 def integer_range(dtype: DType) -> tuple[int, int]:
@@ -65,6 +68,18 @@ def requantize(values: NDArray[Any], multiplier: Any, shift: Any, rounding: Roun
     remainder = high & mask
     threshold = (mask >> 1) + (high < 0)
     return (high >> right) + (remainder > threshold)
+
+
+def requantize_wide(values: NDArray[Any], multiplier: Any, shift: Any) -> Int64:
+    """Sums of int16 layers, |x| < 2^47, · multiplier · 2^(shift − 31): the multiplier rounded to 16 bits, ties up.
+
+    The result is rounded once, whatever the rounding of the graph, and wraps at 32 bits. Shifts are at most 7.
+    """
+    m = np.asarray(multiplier, dtype=np.int64)
+    total = 15 - np.asarray(shift, dtype=np.int64)
+    reduced = np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
+    result = (np.asarray(values, dtype=np.int64) * reduced + (np.int64(1) << (total - 1))) >> total
+    return (result + 2**31) % 2**32 - 2**31
 
 
 def quantize_values(real: NDArray[Any], qparams: QParams, dtype: DType) -> NDArray[Any]:

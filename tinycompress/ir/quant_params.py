@@ -7,7 +7,7 @@ float operations is TFLM's, so that the integers equal those of its reference ke
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,10 @@ import numpy as np
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import quantize_multiplier, quantize_values, scale_ratio
 from tinycompress.ir.graph import Rounding
-from tinycompress.ir.tensor import Tensor
+from tinycompress.ir.tensor import DType, Tensor
 
-ADD_LEFT_SHIFT = 20
-"""Add and Sub scale both zero-centred int8 operands by 2^20 before rescaling them to a common scale."""
+ADD_LEFT_SHIFT = {DType.INT8: 20, DType.INT16: 15}
+"""Add and Sub scale both zero-centred operands by 2^20 or 2^15 before rescaling them to a common scale."""
 
 SOFTMAX_INTEGER_BITS = 5
 """Scaled differences in (log-)softmax are Q5.26."""
@@ -44,13 +44,14 @@ class AddParams:
 
 
 def add_params(a: Tensor, b: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE) -> AddParams:
-    """Parameters of Add and Sub. Both operands are brought to scale 2·max(s_a, s_b) / 2^20, then to s_y."""
+    """Parameters of Add and Sub. Both operands are brought to scale 2·max(s_a, s_b) / 2^left_shift, then to s_y."""
     sa, sb, sy = (t.quantization.tensor_scale for t in (a, b, y))
     common = 2.0 * max(sa, sb)
     ma, ha = quantize_multiplier(sa / common, rounding)
     mb, hb = quantize_multiplier(sb / common, rounding)
-    mo, ho = quantize_multiplier(common / ((1 << ADD_LEFT_SHIFT) * sy), rounding)
-    return AddParams(ADD_LEFT_SHIFT, ma, ha, mb, hb, mo, ho)
+    left_shift = ADD_LEFT_SHIFT[y.dtype]
+    mo, ho = quantize_multiplier(common / ((1 << left_shift) * sy), rounding)
+    return AddParams(left_shift, ma, ha, mb, hb, mo, ho)
 
 
 def mul_multiplier(a: Tensor, b: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE) -> tuple[int, int]:
@@ -113,6 +114,55 @@ def softmax_params(x: Tensor, beta: float = 1.0, rounding: Rounding = Rounding.D
     multiplier, shift = quantize_multiplier(real, rounding)
     radius = ((1 << bits) - 1) * (1 << (31 - bits)) / 2.0**shift
     return SoftmaxParams(multiplier, shift, -math.floor(radius))
+
+
+SOFTMAX_REACH = 10.0
+"""An int16 softmax takes exp(−10) for the smallest exponential there is."""
+
+TABLE_STEPS = 512
+"""Steps between the entries of the tables that an int16 softmax interpolates."""
+
+
+def softmax_16_scaling(x: Tensor, beta: float, rounding: Rounding = Rounding.DOUBLE) -> tuple[int, int]:
+    """(multiplier, shift) that take differences of an int16 softmax's inputs to units of 10 / 65535."""
+    real = float(np.float32(beta)) * x.quantization.tensor_scale / (SOFTMAX_REACH / 65535.0)
+    return quantize_multiplier(real, rounding)
+
+
+def interpolation_table(function: Callable[[float], float], low: float, high: float) -> tuple[int, ...]:
+    """513 Q0.15 values of a function over [low, high]; each lowered by half the error of the chord after it."""
+
+    def scaled(position: float) -> float:
+        return math.floor(function(low + (high - low) * position / TABLE_STEPS) * 32768.0 + 0.5)
+
+    entries = []
+    for i in range(TABLE_STEPS):
+        between = math.floor((function(low + (high - low) * (i + 1) / TABLE_STEPS) * 32768.0 + scaled(i)) / 2.0 + 0.5)
+        error = between - scaled(i + 0.5)
+        entries.append(scaled(i) - math.copysign(math.floor(abs(error) / 2.0 + 0.5), error))
+    entries.append(scaled(TABLE_STEPS))
+    return tuple(int(min(max(e, -32768), 32767)) for e in entries)
+
+
+def softmax_16_tables() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """exp(x) over [−10, 0] and 1 / (1 + x) over [0, 1], as an int16 softmax interpolates them."""
+    exp = interpolation_table(math.exp, -SOFTMAX_REACH, 0.0)
+    return exp, interpolation_table(lambda x: 1.0 / (1.0 + x), 0.0, 1.0)
+
+
+def sigmoid_16_scaling(x: Tensor, function: o.Function) -> tuple[int, int]:
+    """(multiplier, right shift) that take an int16 input of sigmoid or tanh to units of 1 / (3 · 4096).
+
+    Scales of 2^-12 (for tanh also 2^-11) are exact; others get 15 bits.
+    """
+    scale = x.quantization.tensor_scale
+    exponent = log2_of_scale(scale)
+    if exponent is not None and exponent + 12 in ((0, 1) if function is o.Function.TANH else (0,)):
+        return 3 << (exponent + 12), 0
+    real, shift = scale * 4096.0 * 3.0, 0
+    while real <= 32767.0 / 2.0 and shift <= 30:
+        real, shift = real * 2.0, shift + 1
+    return int(real), shift
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,16 @@ Array = NDArray[Any]
 
 
 class DType(enum.Enum):
-    """Element types that exist in the IR. uint8 files become INT8 on import by shifting the zero point."""
+    """Element types that exist in the IR. uint8 files become INT8 on import by shifting the zero point.
+
+    INT64 is the type of biases of int16 layers whose sums have 64 bits; no activation has it.
+    """
 
     FLOAT32 = "float32"
     INT8 = "int8"
     INT16 = "int16"
     INT32 = "int32"
+    INT64 = "int64"
 
     @property
     def itemsize(self) -> int:

@@ -10,7 +10,7 @@ from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.ops import Activation, Op
 from tinycompress.ir.tensor import DType, Tensor
 
-_SHORT = {DType.FLOAT32: "f32", DType.INT8: "i8", DType.INT16: "i16", DType.INT32: "i32"}
+_SHORT = {DType.FLOAT32: "f32", DType.INT8: "i8", DType.INT16: "i16", DType.INT32: "i32", DType.INT64: "i64"}
 
 
 def graph_text(graph: Graph) -> str:

@@ -108,7 +108,7 @@ def broadcast(operands: Operands) -> tuple[int, ...]:
     members = [width, channels, operands.constants[0] + 1 if operands.constants else 0]
     for i, tensor in enumerate(operands.pair):
         rows = operands.rows(i)
-        row_step = tensor.elements // rows if tensor.is_constant else 1
+        row_step = tensor.bytes // rows if tensor.is_constant else 1
         members += [0 if height > 1 and rows == 1 else row_step, *steps[i]]
     return tuple(members)
 

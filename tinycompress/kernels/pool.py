@@ -27,12 +27,15 @@ def supports_max(op: Pool, graph: Graph) -> bool:
     return is_int8(op, graph) and are_activations(op, graph)
 
 
-def supports_average(op: Pool, graph: Graph) -> bool:
-    """As for the maximum, and no window lies in padding altogether: it would divide by zero."""
+def has_valid_taps(op: Pool, graph: Graph) -> bool:
+    """True when no window lies in padding altogether: a mean would divide by zero."""
     x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
-    return supports_max(op, graph) and all(
-        _has_valid_tap(x.shape[i], y.shape[i], op.kernel[i], op.stride[i], op.padding[i]) for i in range(2)
-    )
+    return all(_has_valid_tap(x.shape[i], y.shape[i], op.kernel[i], op.stride[i], op.padding[i]) for i in range(2))
+
+
+def supports_average(op: Pool, graph: Graph) -> bool:
+    """As for the maximum, and every window has a valid tap."""
+    return supports_max(op, graph) and has_valid_taps(op, graph)
 
 
 def pack(op: Pool, graph: Graph, rounding: Rounding) -> PackedKernel:

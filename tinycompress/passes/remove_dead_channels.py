@@ -29,7 +29,13 @@ _PASSES_ON = (
 
 
 def remove_dead_channels(graph: QuantGraph) -> QuantGraph:
-    """`graph` without channels that no output depends on; notes say how many. The graph itself when there are none."""
+    """`graph` without channels that no output depends on; notes say how many. The graph itself when there are none.
+
+    The graph itself, too, when it has int16 layers: bounds and folding are those of 32-bit sums.
+    """
+    layers = (op for op in graph.ops if _is_reader(op) or isinstance(op, o.DepthwiseConv2D))
+    if any(graph.tensors[op.inputs[0]].dtype is not DType.INT8 for op in layers):
+        return graph
     bounds = channel_bounds(graph)
     removed = _removable(graph, bounds)
     total = sum(int(r.sum()) for r in removed.values())

@@ -130,3 +130,21 @@ def test_float_lstm_computes_what_tflm_does(clip: float) -> None:
         result = float_reference.run(graph, {name: sample}, state)
         state = result.state
         np.testing.assert_allclose(result.output, wanted, atol=2e-6)
+
+
+def test_exported_files_run_in_litert_too() -> None:
+    """Its kernel rounds inside a gate in other places than TFLM's: the bytes agree to one unit."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert (extra dev)")
+    graph = random_graph(2, ("LSTM",), 1)
+    interpreter = litert.Interpreter(model_content=to_tflite(graph))
+    interpreter.allocate_tensors()
+    (name,) = graph.input_names
+    rng, state = np.random.default_rng(1), None
+    for _ in range(4):
+        sample = rng.integers(-128, 128, graph.tensors[name].shape).astype(np.int8)
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], sample[np.newaxis])
+        interpreter.invoke()
+        result = run(graph, {name: sample}, state)
+        state = result.state
+        found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].astype(int)
+        assert np.abs(found - result.output).max() <= 1
