@@ -31,7 +31,8 @@ class CompressResult:
     `recipe` is what made them; `is_trained_quantized` tells that quantization-aware training made `quantized`, which is
     calibrated after training otherwise. `float_score` and `score` (of the integer reference) are on the test split.
     `resources` holds the exact `arena_bytes`, `ram_bytes` and `weights_bytes` of the plan beside the estimates of the
-    cost model. `notes` are sentences for the report.
+    cost model, `paper` the peak memory, model size and MACs that the literature counts (`paper.PaperModel`, the input
+    included). `notes` are sentences for the report.
     """
 
     graph: Graph
@@ -43,6 +44,7 @@ class CompressResult:
     score: float
     samples: int
     resources: dict[str, float]
+    paper: dict[str, float]
     budget: dict[str, float]
     widths: dict[str, int]
     stages: tuple[StageLine, ...]
@@ -69,6 +71,7 @@ class CompressResult:
             "int8": self.score,
             "samples": self.samples,
             "resources": self.resources,
+            "paper": self.paper,
             "budget": self.budget,
             "widths": self.widths,
             "stages": [vars(line) for line in self.stages],

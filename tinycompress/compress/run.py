@@ -18,6 +18,7 @@ from tinycompress.compress.checkpoint import Checkpoint
 from tinycompress.compress.distill.rewinding import masks_of, open_masks, prune_magnitude, sparsity
 from tinycompress.compress.groups import find_groups
 from tinycompress.compress.network import Network, initialise
+from tinycompress.compress.paper import PaperModel
 from tinycompress.compress.prune.hook import PruneHook, PruneReport
 from tinycompress.compress.prune.hooks import HOOKS
 from tinycompress.compress.prune.repair import excess
@@ -330,9 +331,10 @@ class _Run:
                 where="verdict",
                 fix="train longer, distil from a better teacher, or give it more flash",
             )
+        paper = {n: float(v) for n, v in PaperModel(graph, groups).evaluate({}).items()}
         return CompressResult(
             graph, quantized, self.recipe, trained, self.task.metric_name, floating, score, len(self.task.test), use,
-            self.limits, groups.widths(), tuple(self._lines()), tuple(self.notes),
+            paper, self.limits, groups.widths(), tuple(self._lines()), tuple(self.notes),
         )  # fmt: skip
 
     def _quantized(self, graph: Graph) -> tuple[QuantGraph, bool]:

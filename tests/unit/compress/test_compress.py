@@ -50,6 +50,10 @@ def test_every_method_ends_inside_the_budget(method: str) -> None:
     assert made.weights_bytes == result.resources["weights_bytes"] <= BUDGET.resources["weights_bytes"]
     assert result.graph.parameters < GRAPH.parameters
     assert result.samples == 16
+    assert result.paper["flash_bytes"] == sum(
+        result.graph.tensors[c].elements + result.graph.tensors[op.output].shape[-1]
+        for op in result.graph.ops for c in (getattr(op, "weights", None),) if c
+    )  # fmt: skip
 
 
 def test_soft_cost_at_integers_is_the_plan() -> None:

@@ -54,6 +54,6 @@ def cross_entropy(output: Tensor, target: Tensor, smoothing: float = 0.0) -> Ten
     return functional.cross_entropy(output, target, label_smoothing=smoothing)
 
 
-def mean_squared_error(output: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Regression and reconstruction loss; `smoothing` has no meaning here and must be 0."""
+def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Regression and reconstruction loss; the target has as many values as the output."""
     return functional.mse_loss(output, target.reshape(output.shape).to(output.dtype))
