@@ -162,7 +162,7 @@ class Trainer:
         self.total_steps = self.settings.epochs * self.steps_per_epoch
         self.history: list[Epoch] = []
         self.optimizer = self._optimizer({})
-        self.loss = self.objective or Objective(self.task)
+        self.loss = self.objective or Objective(self.task, graph=self.graph)
 
     def run(self) -> Graph:
         """Trains to the end (from the checkpoint when there is one) and returns the graph with its weights."""
