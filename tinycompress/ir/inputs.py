@@ -38,9 +38,10 @@ def to_graph_layout(samples: Array, entry: GraphInput, shape: tuple[int, ...]) -
         if candidate.size == candidate.shape[0] * int(np.prod(shape)) and _same(candidate.shape[1:], shape):
             moved = candidate
     if not _same(moved.shape[1:], shape):
+        wanted = _wanted(shape, entry.source_layout)
         raise ConfigError(
             "TC-C107",
-            f"samples are {list(samples.shape[1:])}, input {entry.tensor!r} takes {_wanted(shape, entry.source_layout)}",
+            f"samples are {list(samples.shape[1:])}, input {entry.tensor!r} takes {wanted}",
             fix="give one leading sample axis and then the axes of the model's own input",
         )
     return moved.reshape(len(moved), *shape)

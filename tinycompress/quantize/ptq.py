@@ -75,7 +75,7 @@ def quantize(
 
 
 def require_quantizable(graph: Graph) -> None:
-    """ModelError TC-M403 for what folding left that has no integer form or is quantized already; TC-M414 for state and lookups."""
+    """ModelError TC-M403 for what folding left without an integer form or quantized, TC-M414 for state and lookups."""
     found = [op for op in graph.ops if isinstance(op, (*FLOAT_ONLY, o.Quantize))]
     if found:
         raise ModelError(
