@@ -29,6 +29,7 @@ def load(
     input_shape: tuple[int, ...] | None = None,
     preprocess: Preprocess | None = None,
     trust: bool = False,
+    external_data: bool = False,
 ) -> Graph | QuantGraph:
     """A network as a graph: a QuantGraph when the file is int8 already, else a float Graph.
 
@@ -39,7 +40,13 @@ def load(
     from tinycompress.pipeline.loading import load_model
 
     if isinstance(source, str | Path):
-        section = ModelSection(source=str(source), weights=_path(weights), input_shape=input_shape, trust=trust)
+        section = ModelSection(
+            source=str(source),
+            weights=_path(weights),
+            input_shape=input_shape,
+            trust=trust,
+            external_data=external_data,
+        )
         return load_model(section, preprocess)
     from tinycompress.frontends.torch_export import import_module
 

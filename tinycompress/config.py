@@ -45,7 +45,8 @@ class ModelSection(Section):
     """The network: a file (.onnx, .tflite, stored graph) or a Python factory `pkg.mod:name` / `file.py:name`.
 
     `input_shape` is one shape, or a list of shapes for a network with several inputs; `preprocess` travels with the
-    network (a factory's module may carry its own as an attribute).
+    network (a factory's module may carry its own as an attribute). `external_data` lets an ONNX file keep its weights
+    in regular files of its own folder.
     """
 
     source: str | None = None
@@ -54,6 +55,7 @@ class ModelSection(Section):
     preprocess: PreprocessSection | None = None
     name: str | None = None
     trust: bool = False
+    external_data: bool = False
 
 
 class DataSection(Section):

@@ -151,14 +151,14 @@ def state_of_sources() -> str:
 
 
 def kept(file: Path | None, key: str, make: Callable[[], Row]) -> Row:
-    """The row in `file` when it was made under the same `key`, else a new one, kept there."""
+    """The row in `file` when it was made under the same `key`, else a new one, kept there unless it broke off."""
     if file is not None and file.exists():
         document = json.loads(file.read_text(encoding="utf-8"))
         if document["key"] == key:
             found: Row = decode(Row, document["row"])
             return found
     row = make()
-    if file is not None:
+    if file is not None and (row.kind == "refused" or not row.fits or not row.error):
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch = file.with_suffix(".tmp")
         scratch.write_text(json.dumps({"key": key, "row": encode(row)}, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Damaged and hostile model files: a coded ModelError or a verified graph; never a traceback, a hang or a gigabyte."""
+"""Damaged and hostile model files: a coded ModelError or a verified graph; never a traceback, a hang or a gigabyte.
+
+`--fuzz-runs N` is the number of mutants of each of the twelve cases: 850 makes 10 200.
+"""
 
 from __future__ import annotations
 

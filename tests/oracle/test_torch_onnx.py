@@ -101,6 +101,21 @@ def test_float_networks(network: Any, shape: tuple[int, ...], opset: int) -> Non
     np.testing.assert_allclose(as_source(graph, found), expected[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("opset", [17, 20])
+def test_gelu_is_one_table_however_it_is_written(approximate: str, opset: int) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.GELU(approximate), nn.Conv2d(5, 3, 1))
+    data = exported(network, (3, 8, 8), opset)
+    graph = import_onnx(data, "net")
+    assert [op.kind for op in graph.ops] == ["Conv2D", "Table", "Conv2D"]
+    sample = np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32)
+    runtime = session(data)
+    (expected,) = runtime.run(None, {runtime.get_inputs()[0].name: sample[np.newaxis]})
+    name = graph.input_names[0]
+    found = float_reference.run(graph, {name: as_input(graph, name, sample)}).output
+    np.testing.assert_allclose(as_source(graph, found), expected[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("activation", ["QInt8", "QUInt8"])

@@ -31,6 +31,7 @@ EXPLAIN = {
     ),
     "TC-M608": (
         "The ONNX file keeps weights in other files. That is refused unless asked for (external data), and then only regular files "
-        "inside the model's own directory are read, never links or paths that lead elsewhere. Save the model with its weights embedded."
+        "inside the model's own directory are read, never links or paths that lead elsewhere. Save the model with its weights embedded, or "
+        "set external_data = true under [model] in the recipe (`load(..., external_data=True)` in Python)."
     ),
 }

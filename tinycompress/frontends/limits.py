@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinycompress.errors import ModelError, UnsafeModelError
+from tinycompress.ir.graph import Graph
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_TENSORS = 20_000
@@ -22,6 +23,8 @@ MAX_DIMENSION = 1 << 24
 MAX_ELEMENTS = 1 << 26
 MAX_COMPUTED_ELEMENTS = 1 << 22
 MAX_NAME_CHARACTERS = 4096
+MAX_ACTIVATION_ELEMENTS = 1 << 22
+MAX_ACTIVATION_ROWS = 1 << 17
 
 
 def read_model_bytes(path: Path) -> bytes:
@@ -85,6 +88,21 @@ def check_computed(shape: Sequence[int], where: str) -> None:
     if math.prod(shape) > MAX_COMPUTED_ELEMENTS:
         what = f"a constant of shape {list(shape)} would be computed, the limit is {MAX_COMPUTED_ELEMENTS} elements"
         raise ModelError("TC-M604", what, where=where)
+
+
+def check_activations(graph: Graph) -> None:
+    """ModelError TC-M604 naming an activation that no microcontroller holds, before anybody plans its rows."""
+    for tensor in graph.tensors.values():
+        rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+        if not tensor.is_constant and (tensor.elements > MAX_ACTIVATION_ELEMENTS or rows > MAX_ACTIVATION_ROWS):
+            producer = graph.producer(tensor.name)
+            raise ModelError(
+                "TC-M604",
+                f"an activation of shape {list(tensor.shape)} is above the limit of {MAX_ACTIVATION_ELEMENTS} elements "
+                f"and {MAX_ACTIVATION_ROWS} rows",
+                where=f"{producer.name} ({producer.kind})" if producer else f"input {tensor.name!r}",
+                fix="export for a smaller input",
+            )
 
 
 def check_bytes(declared: int, expected: int, where: str) -> None:

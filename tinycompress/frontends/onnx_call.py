@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinycompress.errors import ModelError, UnsupportedOpError
-from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.onnx_file import OnnxNode
+from tinycompress.frontends.values import Value
 from tinycompress.ir.tensor import Array
 
 Operand = Value | Array

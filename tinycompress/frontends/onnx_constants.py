@@ -112,9 +112,7 @@ def _range(node: OnnxNode, operands: Sequence[Array]) -> Array:
 def _gather(node: OnnxNode, operands: Sequence[Array]) -> Array:
     data, indices = operands
     axis = int(node.get("axis", 0))
-    _bounded(
-        [*indices.shape, *(s for i, s in enumerate(data.shape) if i != axis % max(data.ndim, 1)), 1][: limits.MAX_RANK]
-    )
+    _bounded([*(s for i, s in enumerate(data.shape) if i != axis % max(data.ndim, 1)), *indices.shape])
     return np.take(data, indices, axis=axis)
 
 

@@ -6,15 +6,17 @@ they are written for trusted models, and refuse files that import well.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto
 
 from tinycompress.errors import ModelError, UnsafeModelError, UnsupportedOpError
@@ -107,6 +109,18 @@ def parse(data: bytes, where: str, directory: Path | None = None) -> OnnxFile:
     return OnnxFile(_opset(model, where), inputs, tuple(v.name for v in graph.output), nodes, constants)
 
 
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The files beside an ONNX file that it says hold its weights; empty when it cannot be read."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(limits.read_model_bytes(path))
+    except (DecodeError, ModelError):
+        return ()
+    entries = [e for t in model.graph.initializer if t.data_location == TensorProto.EXTERNAL for e in t.external_data]
+    named = sorted({e.value for e in entries if e.key == "location" and "\x00" not in e.value})
+    return tuple(path.parent / name for name in named)
+
+
 def _opset(model: Any, where: str) -> int:
     versions = {entry.domain: int(entry.version) for entry in model.opset_import}
     version = versions.get("", versions.get("ai.onnx", 0))
@@ -129,7 +143,7 @@ def _node(node: Any, index: int) -> OnnxNode:
     return OnnxNode(
         index,
         source_name(node.op_type),
-        node.domain,
+        source_name(node.domain),
         source_name(node.name),
         tuple(node.input),
         tuple(node.output),
@@ -141,10 +155,10 @@ def _attribute(attribute: Any, where: str) -> Any:
     readers: dict[int, Any] = {
         AttributeProto.FLOAT: lambda a: float(a.f),
         AttributeProto.INT: lambda a: int(a.i),
-        AttributeProto.STRING: lambda a: a.s.decode("utf-8", "replace"),
+        AttributeProto.STRING: lambda a: _text(a.s),
         AttributeProto.FLOATS: lambda a: [float(v) for v in a.floats],
         AttributeProto.INTS: lambda a: [int(v) for v in a.ints],
-        AttributeProto.STRINGS: lambda a: [s.decode("utf-8", "replace") for s in a.strings],
+        AttributeProto.STRINGS: lambda a: [_text(s) for s in a.strings],
         AttributeProto.TENSOR: lambda a: _Reader(None).array(a.t, where),
     }
     if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
@@ -153,6 +167,11 @@ def _attribute(attribute: Any, where: str) -> Any:
     if reader is None:
         raise ModelError("TC-M306", f"attribute {source_name(attribute.name)!r} has an unknown type", where=where)
     return reader(attribute)
+
+
+def _text(data: bytes) -> str:
+    """An attribute's string, fit for messages: all that operators define are short words."""
+    return source_name(data.decode("utf-8", "replace"))
 
 
 def _input(value: Any) -> OnnxInput:
@@ -224,7 +243,7 @@ class _Reader:
                 "TC-M608",
                 f"keeps its values in another file, {source_name(location)!r}",
                 where=where,
-                fix="save the model with its weights embedded, or allow external data",
+                fix="save the model with its weights embedded, or set external_data = true under [model] in the recipe",
             )
         offset = int(entries.get("offset", "0"))
         limits.check_bytes(int(entries.get("length", str(size))), size, where)
@@ -240,29 +259,36 @@ def _constant_shape(tensor: Any, where: str) -> tuple[int, ...]:
 
 
 def _read_inside(directory: Path, location: str, offset: int, size: int, where: str) -> bytes:
-    """Bytes of a regular file below `directory`, reached without links and without leaving it."""
+    """Bytes of a regular file below `directory`, reached without links and without leaving it.
+
+    Each part of the path is opened inside the one before, so nothing can be exchanged between a check and its use.
+    """
     parts = Path(location).parts
+    shown = source_name(location)
     if not parts or Path(location).is_absolute() or ".." in parts or "\x00" in location:
-        raise UnsafeModelError("TC-M608", f"external data at {source_name(location)!r} leads elsewhere", where=where)
-    for path in _prefixes(directory, parts):
-        if path.is_symlink():
-            raise UnsafeModelError("TC-M608", f"external data {source_name(location)!r} is a link", where=where)
-    path = directory.joinpath(*parts)
+        raise UnsafeModelError("TC-M608", f"external data at {shown!r} leads elsewhere", where=where)
+    inside = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        for part in parts:
+            above, descriptor = descriptor, os.open(part, inside, dir_fd=descriptor)
+            os.close(above)
+        return _read_regular(descriptor, offset, size, shown, where)
     except OSError as error:
-        raise ModelError("TC-M602", f"cannot read {source_name(location)!r}: {error.strerror}", where=where) from error
+        if error.errno in (errno.ELOOP, errno.EMLINK):
+            raise UnsafeModelError("TC-M608", f"external data {shown!r} is a link", where=where) from error
+        raise ModelError("TC-M602", f"cannot read {shown!r}: {error.strerror}", where=where) from error
+    finally:
+        os.close(descriptor)
+
+
+def _read_regular(descriptor: int, offset: int, size: int, shown: str, where: str) -> bytes:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise UnsafeModelError("TC-M608", f"{source_name(location)!r} is not a regular file", where=where)
-    with os.fdopen(descriptor, "rb") as file:
-        if offset < 0 or offset + size > status.st_size:
-            raise ModelError("TC-M605", f"wants bytes {offset}..{offset + size} of {status.st_size}", where=where)
-        file.seek(offset)
-        return file.read(size)
-
-
-def _prefixes(directory: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-    for count in range(1, len(parts) + 1):
-        yield directory.joinpath(*parts[:count])
+        raise UnsafeModelError("TC-M608", f"{shown!r} is not a regular file", where=where)
+    if status.st_nlink > 1:
+        fix = "copy the file, so that it has one name"
+        raise UnsafeModelError("TC-M608", f"external data {shown!r} is a hard link", where=where, fix=fix)
+    if offset < 0 or offset + size > status.st_size:
+        raise ModelError("TC-M605", f"wants bytes {offset}..{offset + size} of {status.st_size}", where=where)
+    return os.pread(descriptor, size, offset)

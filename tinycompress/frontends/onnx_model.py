@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.frontends import limits
-from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.cut import rename_tensors
 from tinycompress.frontends.names import safe_name, source_name
 from tinycompress.frontends.onnx_call import Call, Handler, Operand, Result
@@ -22,12 +22,16 @@ from tinycompress.frontends.onnx_constants import FOLDERS, fold
 from tinycompress.frontends.onnx_file import DOMAINS, OnnxFile, OnnxInput, OnnxNode, parse
 from tinycompress.frontends.onnx_integer import integer_graph
 from tinycompress.frontends.onnx_ops import ADVICE, HANDLERS
+from tinycompress.frontends.onnx_patterns import joined
 from tinycompress.frontends.onnx_quantized import QUANTIZED_HANDLERS, QuantizedNodes
+from tinycompress.frontends.values import Value
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.verify import verify
 
 PARSER_ERRORS = (DecodeError, struct.error, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
 """What protobuf and numpy raise on bytes or shapes that make no sense."""
+
+DEFAULT_FIX = "write this node differently in the source model; `tinycompress ops` lists what is supported"
 
 
 def load_onnx(path: str | Path, *, external_data: bool = False) -> Graph | QuantGraph:
@@ -47,7 +51,7 @@ def import_onnx(data: bytes, name: str, where: str = "<bytes>", directory: Path 
     try:
         # Values that overflow become infinite and are then refused with the tensor's name.
         with np.errstate(all="ignore"):
-            graph = _Importer(parse(data, where, directory), safe_name(name, "model"), where).graph()
+            graph = _Importer(joined(parse(data, where, directory)), safe_name(name, "model"), where).graph()
     except PARSER_ERRORS as error:
         raise ModelError(
             "TC-M301",
@@ -55,6 +59,7 @@ def import_onnx(data: bytes, name: str, where: str = "<bytes>", directory: Path 
             where=where,
             fix="export the file again",
         ) from error
+    limits.check_activations(graph)
     return graph if isinstance(graph, QuantGraph) else verify(graph)
 
 
@@ -144,13 +149,15 @@ class _Importer:
             result = self._result(node, operands)
         except UnsupportedOpError as problem:
             where = problem.where or node.label()
-            self.problems.append(UnsupportedOpError("TC-M304", problem.what, where=where, fix=problem.fix))
+            fix = problem.fix or DEFAULT_FIX
+            self.problems.append(UnsupportedOpError("TC-M304", problem.what, where=where, fix=fix))
             self._fail(node)
             return
         except ModelError as error:
             if error.where:
                 raise
-            raise type(error)(error.code, error.what, where=node.label(), fix=error.fix) from error
+            fix = error.fix or "export the source model again, or remove this node from it"
+            raise type(error)(error.code, error.what, where=node.label(), fix=fix) from error
         results = result if isinstance(result, list) else [result]
         for name, value in zip(node.outputs, results, strict=False):
             self.values[name] = value
@@ -203,7 +210,7 @@ def _require_known(node: OnnxNode) -> None:
 def _handler(node: OnnxNode) -> Handler:
     handler = HANDLERS.get(node.kind)
     if handler is None or node.domain == "com.microsoft":
-        advice = ADVICE.get(node.kind, "`tinycompress ops` lists what is supported")
+        advice = ADVICE.get(node.kind, DEFAULT_FIX)
         raise UnsupportedOpError("TC-M304", f"{node.kind} is not supported", where=node.label(), fix=advice)
     return handler
 

@@ -12,9 +12,10 @@ import math
 import numpy as np
 
 from tinycompress.errors import ModelError
-from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.onnx_call import Call, Handler, Result, full_shape, refused, reshape_target
 from tinycompress.frontends.onnx_windows import WINDOW_HANDLERS
+from tinycompress.frontends.values import Value
 from tinycompress.ir import ops as o
 from tinycompress.ir.ops import Activation, Function
 
@@ -72,10 +73,14 @@ def _swish(b: ChannelsFirstBuilder, call: Call) -> Result:
 
 def _power(b: ChannelsFirstBuilder, call: Call) -> Result:
     functions = {2.0: Function.SQUARE, 0.5: Function.SQRT, -0.5: Function.RSQRT}
-    exponent = call.scalar(1)
+    x, exponent = call.value(), call.scalar(1)
+    if exponent == 1.0:
+        return x
+    if exponent == 3.0:
+        return b.binary(o.Mul, b.unary(o.Table, x, function=Function.SQUARE), x)
     if exponent not in functions:
-        raise refused(f"power {exponent}", "use 2, 0.5 or -0.5, or write it as multiplications")
-    return b.unary(o.Table, call.value(), function=functions[exponent])
+        raise refused(f"power {exponent}", "use 1, 2, 3, 0.5 or -0.5, or write it as multiplications")
+    return b.unary(o.Table, x, function=functions[exponent])
 
 
 def _prelu(b: ChannelsFirstBuilder, call: Call) -> Result:
@@ -299,6 +304,18 @@ def _mean(b: ChannelsFirstBuilder, call: Call) -> Result:
     return b.mean(x, sorted({call.axis(a, len(x.shape)) for a in axes}), bool(call.node.get("keepdims", 1)))
 
 
+def _sum(b: ChannelsFirstBuilder, call: Call) -> Result:
+    """A sum over axes: their mean times their number."""
+    x = call.value()
+    axes = call.integers(1, "axes")
+    if not axes and call.node.get("noop_with_empty_axes", 0):
+        return x
+    mean = _mean(b, call)
+    assert isinstance(mean, Value)
+    count = math.prod(x.shape[a] for a in {call.axis(a, len(x.shape)) for a in axes or ()})
+    return b.binary(o.Mul, mean, np.float32(count).reshape(1))
+
+
 def _depth_to_space(b: ChannelsFirstBuilder, call: Call) -> Result:
     x = call.value()
     r = int(call.node.get("blocksize", 0))
@@ -358,18 +375,19 @@ HANDLERS: dict[str, Handler] = {
     "Gather": _gather,
     "Pad": _pad,
     "ReduceMean": _mean,
+    "ReduceSum": _sum,
     "DepthToSpace": _depth_to_space,
 }
 """What each operator of a file becomes; anything else is refused by name."""
 
 ADVICE: dict[str, str] = {
+    "Erf": "only GELU is known: x / 2 * (1 + Erf(x / sqrt(2))), every constant a scalar",
     "LSTM": "replace the recurrent layer by convolutions over time, or import an int8 .tflite",
     "GRU": "replace the recurrent layer by convolutions over time",
     "LayerNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "InstanceNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "GroupNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "ArgMax": "return the logits and take the argmax outside",
-    "ReduceSum": "use a mean and fold the factor into the next layer",
     "ConvInteger": "quantize statically (QDQ or QOperator), not dynamically",
     "MatMulInteger": "quantize statically (QDQ or QOperator), not dynamically",
     "DynamicQuantizeLinear": "quantize statically (QDQ or QOperator), not dynamically",

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinycompress.errors import ModelError
-from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.onnx_call import Call, ConstantQuantization, Operand, Result, refused
 from tinycompress.frontends.onnx_file import OnnxNode
 from tinycompress.frontends.onnx_ops import HANDLERS
+from tinycompress.frontends.values import Value
 from tinycompress.ir import ops as o
 from tinycompress.ir.tensor import Array, QParams
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tinycompress.errors import ModelError
-from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.onnx_call import Call, Handler, Result, pair, refused
+from tinycompress.frontends.values import Value
 from tinycompress.ir import ops as o
 from tinycompress.ir.onnx_resize import RULES, TRANSFORMS, onnx_nearest_indices
 from tinycompress.ir.quant_params import nearest_indices
@@ -84,8 +85,14 @@ def _transposed(b: ChannelsFirstBuilder, call: Call) -> Result:
     if wanted is not None or mode in ("SAME_UPPER", "SAME_LOWER"):
         out = pair(wanted[-(rank - 1) :], rank) if wanted is not None else (size[0] * stride[0], size[1] * stride[1])
         totals = [stride[i] * (size[i] - 1) + extra[i] + kernel[i] - out[i] for i in (0, 1)]
-        if min(totals) < 0:
-            raise refused(f"output_shape {list(out)} is larger than the convolution makes", "use output_padding")
+        # Rows and columns beyond what the convolution reaches hold the bias alone, as output_padding's do.
+        beyond = [max(0, -t) for t in totals]
+        if beyond[0] >= stride[0] or beyond[1] >= stride[1]:
+            raise refused(
+                f"output_shape {list(out)} is larger than the convolution makes", "use a smaller output_shape"
+            )
+        extra = (extra[0] + beyond[0], extra[1] + beyond[1])
+        totals = [max(0, t) for t in totals]
         small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
         # For transposed convolutions SAME_UPPER puts the odd cut at the end, everything else at the beginning.
         first, last = (small, large) if mode == "SAME_UPPER" else (large, small)

@@ -51,6 +51,7 @@ def import_tflite(data: bytes, name: str, where: str = "<bytes>") -> Graph | Qua
             where=where,
             fix="export or download the file again",
         ) from error
+    limits.check_activations(graph)
     verify(graph)
     if has_integer_core(graph):
         return to_quant_graph(cut_float_edges(graph))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinycompress.errors import ModelError
-from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value, refuse
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder
+from tinycompress.frontends.values import Value, refuse
 
 Result = Value | list[Value]
 

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinycompress.errors import ModelError, UnsupportedOpError
-from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.names import safe_name, source_name
 from tinycompress.frontends.torch_calls import Call
 from tinycompress.frontends.torch_ops import ADVICE, HANDLERS
+from tinycompress.frontends.values import Value
 from tinycompress.ir.graph import Graph, Preprocess
 from tinycompress.ir.verify import verify
 

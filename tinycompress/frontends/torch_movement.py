@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value, refuse
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.torch_calls import Call, Handler, Result, batch_free_axis, batch_free_shape, entries
+from tinycompress.frontends.values import Value, refuse
 
 
 def _view(b: ChannelsFirstBuilder, call: Call) -> Result:

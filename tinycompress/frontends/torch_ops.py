@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinycompress.frontends.channels_first import ChannelsFirstBuilder, Value, refuse
+from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.torch_calls import Call, Handler, Result, batch_free_axis, entries
 from tinycompress.frontends.torch_movement import MOVEMENT
+from tinycompress.frontends.values import Value, refuse
 from tinycompress.ir import ops as o
 from tinycompress.ir.ops import Activation, Function
 

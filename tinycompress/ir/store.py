@@ -18,6 +18,7 @@ from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, GraphInput, QuantGraph, Rounding, State
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
 from tinycompress.ir.verify import to_quant_graph, verify
+from tinycompress.npz import read_npz
 
 FORMAT_VERSION = 1
 MAX_JSON_BYTES = 64 * 1024**2
@@ -101,7 +102,7 @@ def load(directory: Path) -> Graph | QuantGraph:
         graph = _build(document, arrays)
     except FileNotFoundError as error:
         raise ModelError("TC-M007", f"no stored graph: {error.filename} is missing", where=where) from None
-    except (CodecError, KeyError, TypeError, ValueError, zipfile.BadZipFile, OSError) as error:
+    except (CodecError, KeyError, TypeError, ValueError, OSError) as error:
         raise ModelError(
             "TC-M007", f"stored graph is damaged: {error}", where=where, fix="delete it and run the stage again"
         ) from error
@@ -113,7 +114,10 @@ def load(directory: Path) -> Graph | QuantGraph:
 def _read_json(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"{path.name} is larger than {MAX_JSON_BYTES} B")
-    document = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT_VERSION:
         version = document.get("format") if isinstance(document, dict) else None
         raise ValueError(f"format {version!r}, this version reads {FORMAT_VERSION}")
@@ -121,14 +125,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_arrays(path: Path, names: list[str]) -> dict[str, Array]:
-    arrays: dict[str, Array] = {}
-    with zipfile.ZipFile(path) as archive:
-        if sum(i.file_size for i in archive.infolist()) > MAX_TENSOR_BYTES:
-            raise ValueError(f"{path.name} holds more than {MAX_TENSOR_BYTES} B")
-        for index, name in enumerate(sorted(names)):
-            with archive.open(f"t{index}.npy") as member:
-                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
-    return arrays
+    found = read_npz(path, max_bytes=MAX_TENSOR_BYTES)
+    return {name: found[f"t{index}"] for index, name in enumerate(sorted(names))}
 
 
 def _build(document: dict[str, Any], arrays: dict[str, Array]) -> Graph:

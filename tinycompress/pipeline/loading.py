@@ -27,7 +27,7 @@ def load_model(section: ModelSection, preprocess: Preprocess | None = None) -> G
         return _load_exported_program(path, trust=section.trust)
     from tinycompress.frontends import load_file
 
-    return load_file(path)
+    return load_file(path, external_data=section.external_data)
 
 
 def _load_exported_program(path: Path, *, trust: bool) -> Graph:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from tinycompress.ir.graph import Graph, QuantGraph, Rounding
 from tinycompress.ir.inputs import inputs_by_name, real_inputs
 from tinycompress.ir.tensor import Array
 from tinycompress.ir.verify import to_quant_graph
+from tinycompress.npz import read_npz
 from tinycompress.pipeline.settings import RANDOM
 
 RANDOM_NOTE = "calibrated on random data: sizes and counts are right, accuracy is not"
@@ -106,12 +105,8 @@ def read_inputs(path: Path, graph: Graph) -> tuple[Array, ...]:
 
 def _read_arrays(path: Path) -> dict[str, Array]:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            return {"x": archive}
-        with archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return read_npz(path, single=True)
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         fix = "give a file written by numpy.savez"
         raise ConfigError("TC-C107", f"cannot read inputs: {reason}", where=str(path), fix=fix) from None

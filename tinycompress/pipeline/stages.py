@@ -89,6 +89,7 @@ class Pipeline:
             path = Path(name) if name else None
             if path is not None and path.is_file():
                 parts.append(file_digest(path))
+                parts += _external_facts(path) if self.config.model.external_data else []
             elif path is not None and (path / "graph.json").is_file():
                 parts += [file_digest(path / "graph.json"), file_digest(path / "tensors.npz")]
         return digest(*parts)
@@ -335,6 +336,16 @@ class Pipeline:
         from tinycompress.pipeline.deploying import deploy
 
         return deploy(self, target, inputs=inputs, outputs=outputs)
+
+
+def _external_facts(path: Path) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of the files that hold an ONNX model's weights."""
+    if path.suffix != ".onnx":
+        return []
+    from tinycompress.frontends.onnx_file import external_files
+
+    found = [(file, file.stat()) for file in external_files(path) if file.is_file()]
+    return [(str(file), status.st_size, status.st_mtime_ns) for file, status in found]
 
 
 def _model_label(config: Config) -> str:

@@ -56,6 +56,10 @@ def test_damaged_and_foreign_graphs_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="TC-M007"):
             load(directory)
     (directory / "graph.json").write_text(json.dumps(document))
+    (directory / "graph.json").write_text("[" * 200_000)
+    with pytest.raises(ModelError, match=r"TC-M007.*nested"):
+        load(directory)
+    (directory / "graph.json").write_text(json.dumps(document))
     data = (directory / "tensors.npz").read_bytes()
     (directory / "tensors.npz").write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelError, match="TC-M007"):
