@@ -1,7 +1,8 @@
 """Arena offsets for rows: items of pieces with lifetimes, placed by first fit and the promotion of misfits.
 
 An item is what has one address: a row; the rows of a contiguous tensor, each with its own lifetime; a layer's scratch,
-which lives in each of its steps; an accumulator.
+which lives in each of its steps; an accumulator. Rows that one step makes may be one item as well, side by side:
+kernels that pair pixels run over such rows as over one long row.
 """
 
 from __future__ import annotations
@@ -53,16 +54,17 @@ class Item:
         return sum(p.death - p.birth + 1 for p in self.pieces)
 
 
-def items(net: RowNet, order: Sequence[int]) -> tuple[Item, ...]:
-    """Everything that needs an address when the nodes' steps run in `order`."""
-    return _Tracer(net).trace(order)
+def items(net: RowNet, order: Sequence[int], *, side_by_side: bool = False) -> tuple[Item, ...]:
+    """Everything that needs an address when the nodes' steps run in `order`; `side_by_side`: rows of one step too."""
+    return _Tracer(net, side_by_side).trace(order)
 
 
 class _Tracer:
     """Runs a schedule and notes when each row is made, last read, and written over which other row."""
 
-    def __init__(self, net: RowNet) -> None:
+    def __init__(self, net: RowNet, side_by_side: bool) -> None:
         self.net = net
+        self.side_by_side = side_by_side
         self.birth: dict[RowKey, int] = {}
         self.death: dict[RowKey, int] = {}
         self.home: dict[RowKey, RowKey] = {}
@@ -101,18 +103,27 @@ class _Tracer:
     def collect(self) -> tuple[Item, ...]:
         chains = self.chains()
         blocks: dict[int, list[tuple[RowKey, Piece]]] = {}
-        result = []
+        steps: dict[tuple[int, int], list[tuple[RowKey, list[RowKey], Piece]]] = {}
         for root, rows in chains.items():
             birth, death = min(self.birth[r] for r in rows), max(self.death[r] for r in rows)
             block = next((r for r in rows if self.net.tensors[r[0]].is_block), None)
             slot = self.net.tensors[root[0]].slot_bytes
             if block is None:
-                piece = Piece(0, slot, birth, death)
-                result.append(Item(self.row_name(root), TENSOR_ALIGN, (piece,), tuple((r, 0) for r in rows)))
+                mates = steps.setdefault((root[0], self.birth[root] if self.side_by_side else root[1]), [])
+                mates.append((root, rows, Piece(len(mates) * slot, slot, birth, death)))
             else:
                 at = block[1] * slot
                 pieces = [(r, Piece(at, slot, birth, death)) for r in rows]
                 blocks.setdefault(block[0], []).extend(pieces)
+        result = [
+            Item(
+                self.row_name(mates[0][0]),
+                TENSOR_ALIGN,
+                tuple(piece for _, _, piece in mates),
+                tuple((row, piece.offset) for _, rows, piece in mates for row in rows),
+            )
+            for mates in steps.values()
+        ]
         for tensor, entries in blocks.items():
             distinct = tuple(dict.fromkeys(piece for _, piece in entries))
             placed = tuple((row, piece.offset) for row, piece in entries)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinycompress.cost.variants import usable
 from tinycompress.cost.working_set import TENSOR_ALIGN, storage_roots
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.kernels.catalogue import KernelTable
+from tinycompress.kernels.catalogue import KernelTable, KernelVariant
 from tinycompress.kernels.running_mean import ACCUMULATING
 from tinycompress.plan.choose import Choice, make_choice
 from tinycompress.plan.feed import progress_bytes
@@ -71,6 +71,15 @@ def lean_choices(graph: QuantGraph, choices: Sequence[Choice]) -> tuple[Choice, 
     return tuple(made)
 
 
+def no_heavier(graph: QuantGraph, choices: Sequence[Choice]) -> tuple[Choice, ...]:
+    """The choices with those variants only to replace them that take no more flash: a budget for it has been kept."""
+
+    def fits(choice: Choice, variant: KernelVariant) -> bool:
+        return variant.pack(choice.op, graph, graph.rounding).weights_bytes <= choice.packed.weights_bytes
+
+    return tuple(replace(c, others=tuple(v for v in c.others if fits(c, v))) for c in choices)
+
+
 @dataclass(frozen=True)
 class _Upgrade:
     """Faster forms of one layer than its leanest, fastest first, and the instructions the fastest saves."""
@@ -128,6 +137,7 @@ def fastest_within(
 
     Without a limit: the smallest arena, and no slower than it has to be.
     """
+    choices = no_heavier(graph, choices)
     fast = row_choices(graph, choices, ACCUMULATING, None)
     lean = row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1)
     if limit is None:
@@ -161,12 +171,15 @@ def stream(
     for order in best_row_orders(net, budget)[:PLACED_ORDERS]:
         if best is not None and order.peak + progress >= best.arena_bytes:
             break
-        found = items(net, order.nodes)
-        size, addresses = place_rows(found, max(order.peak, enough - progress))
-        size = -(-size // TENSOR_ALIGN) * TENSOR_ALIGN + progress
-        if best is None or size < best.arena_bytes:
-            best = Streamed(tuple(choices), fed, net, order, found, size, progress, dict(addresses))
-        if size <= enough:
+        for side_by_side in (True, False):
+            found = items(net, order.nodes, side_by_side=side_by_side)
+            size, addresses = place_rows(found, max(order.peak, enough - progress))
+            size = -(-size // TENSOR_ALIGN) * TENSOR_ALIGN + progress
+            if best is None or size < best.arena_bytes:
+                best = Streamed(tuple(choices), fed, net, order, found, size, progress, dict(addresses))
+            if size <= max(enough, order.peak + progress):
+                break
+        if best is not None and best.arena_bytes <= enough:
             break
     assert best is not None
     return best

@@ -38,6 +38,17 @@ def wide() -> QuantGraph:
     return net.build(net.depthwise(x))
 
 
+def test_streaming_keeps_a_flash_budget() -> None:
+    graph = wide()
+    limit = min(
+        sum(layer.packed.weights_bytes for layer in p.layers) for p in (plan(graph), plan(graph, has_dsp=False))
+    )
+    limit += sum(size for _, size in plan(graph).padding_rows) + 100
+    for schedule in ("layers", "streamed"):
+        made = plan(graph, flash_bytes=limit, schedule=schedule)  # type: ignore[arg-type]
+        assert made.weights_bytes <= limit < plan(graph).weights_bytes
+
+
 def test_kernels_of_many_rows_cost_more_at_one() -> None:
     graph = wide()
     for choice in cheapest(graph, KERNELS, has_dsp=True):

@@ -208,3 +208,17 @@ def test_published_models(data_dir: Path, model: str, layers: int, bound: int) -
     assert made.arena_lower_bound_bytes == bound
     assert bound <= made.arena_bytes <= 1.03 * bound
     assert any(isinstance(layer.op, o.AveragePool2D) and layer.accumulator_bytes for layer in made.layers)
+
+
+def test_rows_of_one_step_lie_side_by_side_where_memory_allows() -> None:
+    """Odd rows that a pointwise kernel runs over as one: two a step, in one piece."""
+    net = Net("pairs")
+    x = net.conv(net.input(12, 5, 8), 8)
+    graph = net.build(net.conv(net.conv(x, 8, kernel=1, padding=0), 8, stride=2))
+    made = plan(graph, schedule="streamed", ram_bytes=4_000)
+    (pointwise,) = (layer for layer in made.layers if layer.op.name == "conv1")
+    assert pointwise.rows_per_step == 2
+    for name in (*pointwise.op.inputs, *pointwise.op.outputs):
+        placement = made.placements[name]
+        for row in range(0, 12, 2):
+            assert placement.offsets[row + 1] == placement.offsets[row] + placement.row_bytes
