@@ -15,7 +15,7 @@ from tinycompress.pipeline import Pipeline
 
 
 def test_a_bug_is_1_and_says_so(inside: Callable[..., Outcome], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_pipeline: Pipeline) -> None:
+    def broken(_pipeline: Pipeline, **_settings: object) -> None:
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(Pipeline, "analyze", broken)
@@ -98,7 +98,7 @@ def test_json_holds_the_failure_of_any_command(inside: Callable[..., Outcome]) -
 
 
 def test_an_interrupt_is_130(inside: Callable[..., Outcome], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_pipeline: Pipeline) -> None:
+    def interrupted(_pipeline: Pipeline, **_settings: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Pipeline, "analyze", interrupted)
