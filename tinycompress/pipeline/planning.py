@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinycompress.boards import Board
 from tinycompress.config import BudgetSection
+from tinycompress.cost.code import code_bytes as sum_of_code
 from tinycompress.cost.macs import graph_shapes, macs, op_macs
 from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
@@ -31,21 +32,58 @@ def plan_for(
 ) -> Plan:
     """The checked plan of `graph` on `board`, within the budgets where they are given.
 
-    The stack's share of RAM and FLASH_FOR_CODE_BYTES of flash stay free. ``streamed`` without a RAM budget takes the
-    smallest arena, with one the fastest plan inside it; ``auto`` streams only what does not fit otherwise; `feed` rows
-    is streamed either way (`plan.plan`). BudgetError TC-B101 (RAM) or TC-B102 (flash) when it does not fit.
+    The stack's share of RAM and FLASH_FOR_CODE_BYTES of flash stay free. Without a flash budget, large packings that
+    gain little are not taken (`choose.spare_flash`); with one, the fastest inside it. ``streamed`` without a RAM budget
+    takes the smallest arena, with one the fastest plan inside it; ``auto`` streams only what does not fit otherwise;
+    `feed` rows is streamed either way (`plan.plan`). BudgetError TC-B101 (RAM) or TC-B102 (flash) when it does not fit.
     """
     board_ram = board.ram_bytes - board.stack_bytes
     ram = board_ram if ram_bytes is None else ram_bytes
     limit = board.flash_bytes - FLASH_FOR_CODE_BYTES if flash_bytes is None else flash_bytes
     name = f"board {board.id!r}" if ram_bytes is None and flash_bytes is None else "the budget"
     if (schedule == "streamed" or feed == "rows") and ram_bytes is None:
-        smallest = plan(graph, has_dsp=board.has_dsp, flash_bytes=limit, board=name, schedule=schedule, feed=feed)
+        smallest = plan(
+            graph,
+            has_dsp=board.has_dsp,
+            flash_bytes=limit,
+            spares_flash=flash_bytes is None,
+            board=name,
+            schedule=schedule,
+            feed=feed,
+        )
         if smallest.arena_bytes + smallest.state_bytes <= board_ram:
             return smallest
     return plan(
-        graph, has_dsp=board.has_dsp, ram_bytes=ram, flash_bytes=limit, board=name, schedule=schedule, feed=feed
+        graph,
+        has_dsp=board.has_dsp,
+        ram_bytes=ram,
+        flash_bytes=limit,
+        spares_flash=flash_bytes is None,
+        board=name,
+        schedule=schedule,
+        feed=feed,
     )
+
+
+def plan_beside_code(graph: QuantGraph, board: Board, budget: BudgetSection, *, schedule: Schedule, feed: Feed) -> Plan:
+    """The plan inside the budgets when its code is as large as estimated; only the ELF knows."""
+    code_bytes = 0
+    made = plan_for(graph, board, budget.ram_bytes, weights_limit(budget, 0), schedule=schedule, feed=feed)
+    while budget.flash_bytes is not None and made.weights_bytes + estimated_code(made) > budget.flash_bytes:
+        if estimated_code(made) <= code_bytes:
+            break
+        code_bytes = estimated_code(made)
+        try:
+            limit = weights_limit(budget, code_bytes)
+            made = plan_for(graph, board, budget.ram_bytes, limit, schedule=schedule, feed=feed)
+        except BudgetError:  # the estimate may be too high: what is linked decides
+            break
+    return made
+
+
+def estimated_code(plan: Plan) -> int:
+    """Bytes of machine code of the plan's library, estimated."""
+    return sum_of_code(layer.kernel.code_of(layer.op, plan.graph) for layer in plan.layers)
 
 
 def weights_limit(budget: BudgetSection, code_bytes: int) -> int | None:

@@ -191,17 +191,20 @@ class Pipeline:
     @functools.cached_property
     def plan(self) -> Plan:
         """The checked plan for the board."""
-        return self._plan_beside(0)
+        from tinycompress.pipeline.planning import plan_beside_code, require_macs
+
+        graph, budget, how = self.quantized, self.config.budget, self.config.plan
+        require_macs(graph, budget)
+        self.progress("plan", f"{graph.name} for {self.board.id}")
+        return plan_beside_code(graph, self.board, budget, schedule=how.schedule, feed=how.feed)
 
     def _plan_beside(self, code_bytes: int) -> Plan:
         """The plan that leaves `code_bytes` of the flash budget to the library's code."""
-        from tinycompress.pipeline.planning import plan_for, require_macs, weights_limit
+        from tinycompress.pipeline.planning import plan_for, weights_limit
 
-        graph, budget = self.quantized, self.config.budget
-        require_macs(graph, budget)
-        self.progress("plan", f"{graph.name} for {self.board.id}")
+        graph, budget, how = self.quantized, self.config.budget, self.config.plan
+        self.progress("plan", f"{graph.name} for {self.board.id}, beside {code_bytes} B of code")
         flash = weights_limit(budget, code_bytes)
-        how = self.config.plan
         return plan_for(graph, self.board, budget.ram_bytes, flash, schedule=how.schedule, feed=how.feed)
 
     def analyze(self, *, front: bool = False) -> Analysis:

@@ -12,6 +12,12 @@ from tinycompress.ir.ops import Op
 from tinycompress.kernels.catalogue import KernelTable, KernelVariant, PackedKernel
 from tinycompress.plan.row_cost import layer_instructions
 
+WORTH = 0.2
+"""Instructions saved, as a part of the network's, per part by which the weights grow: less is not taken unasked."""
+
+SPARED_BYTES = 16 * 1024
+"""A saving of flash below this is not looked at unasked: another kernel's code costs some of it again."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -71,10 +77,26 @@ def cheapest(graph: QuantGraph, table: KernelTable, *, has_dsp: bool) -> tuple[C
     return tuple(make_choice(op, graph, variants[0], variants[1:], at_once=True) for op, variants in found.values())
 
 
+def spare_flash(choices: tuple[Choice, ...], graph: QuantGraph) -> tuple[Choice, ...]:
+    """Gives up large packings that gain little: one stays while its part of the instructions is at least WORTH of its
+    part of the weights."""
+    while True:
+        found = _cheapest_saving(choices, graph, set(range(len(choices))), "flash", SPARED_BYTES)
+        if found is None:
+            return choices
+        index, other = found
+        now = choices[index]
+        flash = (now.packed.weights_bytes - other.packed.weights_bytes) / sum(c.packed.weights_bytes for c in choices)
+        speed = (other.instructions - now.instructions) / max(1, sum(c.instructions for c in choices))
+        if speed >= WORTH * flash:
+            return choices
+        choices = (*choices[:index], other, *choices[index + 1 :])
+
+
 def _cheapest_saving(
-    choices: tuple[Choice, ...], graph: QuantGraph, layers: set[int], bytes_of: str
+    choices: tuple[Choice, ...], graph: QuantGraph, layers: set[int], bytes_of: str, least: int = 1
 ) -> tuple[int, Choice] | None:
-    """The replacement that saves most bytes per added instruction among `layers`."""
+    """The replacement among `layers` that saves most bytes per added instruction, and at least `least` bytes."""
     best: tuple[float, int, Choice] | None = None
     for index in sorted(layers):
         now = choices[index]
@@ -82,7 +104,7 @@ def _cheapest_saving(
             rest = (*now.others[:position], *now.others[position + 1 :])
             other = make_choice(now.op, graph, variant, rest, at_once=True)
             saved = _size(now, bytes_of) - _size(other, bytes_of)
-            if saved > 0:
+            if saved >= least:
                 rate = saved / max(1, other.instructions - now.instructions)
                 if best is None or rate > best[0]:
                     best = (rate, index, other)

@@ -14,7 +14,7 @@ from tinycompress.ir.graph import QuantGraph
 from tinycompress.kernels import KERNELS
 from tinycompress.kernels.catalogue import KernelTable
 from tinycompress.plan.check import check
-from tinycompress.plan.choose import Choice, cheapest, shrink_flash, shrink_scratch
+from tinycompress.plan.choose import Choice, cheapest, shrink_flash, shrink_scratch, spare_flash
 from tinycompress.plan.feed import Feed, fed_input
 from tinycompress.plan.model import LayerPlan, Placement, Plan
 from tinycompress.plan.place import Placed, place
@@ -49,6 +49,7 @@ def plan(
     has_dsp: bool = True,
     ram_bytes: int | None = None,
     flash_bytes: int | None = None,
+    spares_flash: bool = False,
     board: str = "the budget",
     schedule: Schedule = "layers",
     feed: Feed = "whole",
@@ -64,11 +65,14 @@ def plan(
     memory (ConfigError TC-C134 with 'layers', UnsupportedOpError TC-M506 for several inputs).
     `ram_bytes` limits arena and state, `flash_bytes` the packed weights; cheaper kernels give way to smaller ones
     before BudgetError TC-B101 (RAM) or TC-B102 (flash) says by how much and at which layer; `board` names the limit.
+    With `spares_flash`, packings that cost much flash for little speed are not taken (`choose.spare_flash`).
     `state_budget` bounds the exact search for streamed orders. Raises UnsupportedOpError TC-M502 when an operator has
     no exact kernel.
     """
     fed = fed_input(graph, schedule, feed)
     choices = cheapest(graph, kernels, has_dsp=has_dsp)
+    if spares_flash:
+        choices = spare_flash(choices, graph)
     if flash_bytes is not None:
         padding_bytes = sum(size for _, size in padding_rows(choices, graph))
         choices = shrink_flash(choices, graph, flash_bytes - padding_bytes)
