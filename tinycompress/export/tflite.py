@@ -64,7 +64,7 @@ def export_tflite(graph: QuantGraph) -> bytes:
 def _binary(kind: str, options_type: str) -> Callable[[TfliteBuilder, Any], None]:
     def emit(e: TfliteBuilder, op: Any) -> None:
         inputs = [e.activation(n) for n in op.inputs]
-        fused = {"FusedActivationFunction": activation_code(op)} if hasattr(op, "activation") else {}
+        fused: dict[str, Any] = {"FusedActivationFunction": activation_code(op)} if hasattr(op, "activation") else {}
         e.emit(kind, inputs, [e.activation(op.output)], options_type, **fused)
 
     return emit
@@ -167,7 +167,7 @@ def _table(e: TfliteBuilder, op: o.Table) -> None:
     different = int(np.count_nonzero(TABLES[op.function](x, y, op.alpha) != e[op.table].constant))
     if different:
         raise impossible(f"TFLM's {kind} differs from the table in {different} entries")
-    options = {"Alpha": op.alpha} if kind == "LEAKY_RELU" else {}
+    options: dict[str, Any] = {"Alpha": op.alpha} if kind == "LEAKY_RELU" else {}
     options_type = {"LEAKY_RELU": "LeakyReluOptions", "HARD_SWISH": "HardSwishOptions"}.get(kind, "")
     e.emit(kind, [e.activation(op.inputs[0])], [e.activation(op.output)], options_type, **options)
 

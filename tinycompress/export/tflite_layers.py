@@ -51,7 +51,7 @@ def conv2d(e: TfliteBuilder, op: o.Conv2D | o.DepthwiseConv2D) -> None:
         raise impossible("TFLite's int8 convolutions have no zero point of the weights")
     code = padding_code(e, op, kernel, op.dilation)
     x = e.activation(op.inputs[0]) if code is not None else e.padded(op, op.padding)
-    options = {
+    options: dict[str, Any] = {
         "Padding": tflite.Padding.VALID if code is None else code,
         "StrideH": op.stride[0],
         "StrideW": op.stride[1],
