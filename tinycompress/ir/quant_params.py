@@ -15,7 +15,7 @@ import numpy as np
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import quantize_multiplier, quantize_values, scale_ratio
 from tinycompress.ir.graph import Rounding
-from tinycompress.ir.tensor import DType, Tensor
+from tinycompress.ir.tensor import Array, DType, Tensor
 
 ADD_LEFT_SHIFT = {DType.INT8: 20, DType.INT16: 15}
 """Add and Sub scale both zero-centred operands by 2^20 or 2^15 before rescaling them to a common scale."""
@@ -129,25 +129,34 @@ def softmax_16_scaling(x: Tensor, beta: float, rounding: Rounding = Rounding.DOU
     return quantize_multiplier(real, rounding)
 
 
-def interpolation_table(function: Callable[[float], float], low: float, high: float) -> tuple[int, ...]:
-    """513 Q0.15 values of a function over [low, high]; each lowered by half the error of the chord after it."""
+def interpolation_table(function: Callable[[Array], Array], low: float, high: float) -> tuple[int, ...]:
+    """513 Q0.15 values of a function over [low, high]; each lowered by half the error of the chord after it.
 
-    def scaled(position: float) -> float:
-        return math.floor(function(low + (high - low) * position / TABLE_STEPS) * 32768.0 + 0.5)
+    All in float32, as TFLM computes its tables: in double, values near a tie round the other way.
+    """
 
-    entries = []
-    for i in range(TABLE_STEPS):
-        between = math.floor((function(low + (high - low) * (i + 1) / TABLE_STEPS) * 32768.0 + scaled(i)) / 2.0 + 0.5)
-        error = between - scaled(i + 0.5)
-        entries.append(scaled(i) - math.copysign(math.floor(abs(error) / 2.0 + 0.5), error))
-    entries.append(scaled(TABLE_STEPS))
-    return tuple(int(min(max(e, -32768), 32767)) for e in entries)
+    def scaled(positions: Array) -> Array:
+        steps = np.float32(low) + positions.astype(np.float32) * np.float32((high - low) / TABLE_STEPS)
+        return function(steps) * np.float32(32768.0)
+
+    at = np.arange(TABLE_STEPS)
+    here, half = _round_float(scaled(at)), np.float32(0.5)
+    between = _round_float((scaled(at + 1) + here) * half)
+    error = _round_float((between - _round_float(scaled(at + 0.5))) * half)
+    entries = np.append(here - error, _round_float(scaled(np.array([TABLE_STEPS]))))
+    return tuple(int(e) for e in np.clip(entries, -32768, 32767))
+
+
+def _round_float(x: Array) -> Array:
+    """To the nearest integer, halves away from zero."""
+    rounded: Array = np.copysign(np.floor(np.abs(x) + np.float32(0.5)), x)
+    return rounded
 
 
 def softmax_16_tables() -> tuple[tuple[int, ...], tuple[int, ...]]:
     """exp(x) over [−10, 0] and 1 / (1 + x) over [0, 1], as an int16 softmax interpolates them."""
-    exp = interpolation_table(math.exp, -SOFTMAX_REACH, 0.0)
-    return exp, interpolation_table(lambda x: 1.0 / (1.0 + x), 0.0, 1.0)
+    exp = interpolation_table(lambda x: np.exp(x.astype(np.float64)).astype(np.float32), -SOFTMAX_REACH, 0.0)
+    return exp, interpolation_table(lambda x: np.float32(1.0) / (np.float32(1.0) + x), 0.0, 1.0)
 
 
 def sigmoid_16_scaling(x: Tensor, function: o.Function) -> tuple[int, int]:
