@@ -138,6 +138,15 @@ def _array(name: str, data: Array, alignment: int) -> str:
     )
 
 
+def _bytes_array(name: str, data: Array) -> str:
+    """A tensor as the bytes a kernel sees, little-endian here and on the target."""
+    return _array(name, np.ascontiguousarray(data).view(np.int8), 4)
+
+
+def _row_bytes(tensor: Tensor) -> int:
+    return row_elements(tensor.shape) * tensor.dtype.itemsize
+
+
 def _case(index: int, case: Case) -> str:
     op, graph, variant = case.op, case.graph, case.variant
     packed = variant.pack(op, graph, graph.rounding)
@@ -148,10 +157,10 @@ def _case(index: int, case: Case) -> str:
     header = (assets.directory("codegen") / "kernels" / variant.header).read_text()
     members += ["NULL"] * (len(struct_members(header, packed.params_type)) - len(members))
     lines.append(f"static const {packed.params_type} c{index}_params = {{{', '.join(members)}}};")
-    lines.append(_array(f"c{index}_expected", expected, 4))
+    lines.append(_bytes_array(f"c{index}_expected", expected))
     for k, name in enumerate(op.inputs):
         if not graph.tensors[name].is_constant:
-            lines.append(_array(f"c{index}_in{k}", case.inputs[name], 4))
+            lines.append(_bytes_array(f"c{index}_in{k}", case.inputs[name]))
     if variant.needs_zero_row:
         x = graph.tensors[op.inputs[0]]
         zeros = np.full(row_elements(x.shape), x.quantization.tensor_zero_point, np.int8)
@@ -163,7 +172,7 @@ def _case(index: int, case: Case) -> str:
 def _function(index: int, case: Case) -> str:
     op, graph, variant = case.op, case.graph, case.variant
     y = graph.tensors[op.output]
-    height, bytes_ = row_count(y.shape), row_elements(y.shape)
+    height, bytes_ = row_count(y.shape), _row_bytes(y)
     step = rows_of_call(variant, op, graph, at_once=True)
     scratch = variant.scratch_bytes(op, graph, step)
     padding = f"c{index}_zero" if variant.needs_zero_row else "NULL"
@@ -188,7 +197,7 @@ static int case_{index}(uint32_t *ticks)
 
 def _rows(index: int, window: RowWindow, graph: QuantGraph, padding: str) -> str:
     x = graph.tensors[window.tensor]
-    source, height, width = f"c{index}_in{window.index}", row_count(x.shape), row_elements(x.shape)
+    source, height, width = f"c{index}_in{window.index}", row_count(x.shape), _row_bytes(x)
     if window.whole or window.shared:
         first, count = "0", str(height if window.whole else 1)
     else:

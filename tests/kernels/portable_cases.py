@@ -6,9 +6,10 @@ import numpy as np
 
 from tests.kernels import harness as h
 from tests.kernels.dsp_image import Case
+from tests.oracle.wide_graphs import WIDE_STEPS, wide_graph
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import QuantGraph, Rounding
-from tinycompress.ir.tensor import QParams
+from tinycompress.ir.tensor import DType, QParams
 from tinycompress.kernels import PORTABLE
 
 SIZES = ((8, 8, 8), (12, 10, 32))
@@ -105,7 +106,20 @@ def _asymmetric(rng: np.random.Generator) -> list[tuple[str, QuantGraph]]:
 
 
 def all_cases() -> list[Case]:
-    """Every portable variant that has one int8 output, on two sizes."""
+    """Every portable variant from int8 to one int8 output, on two sizes."""
     rng = np.random.default_rng(41)
     graphs = (*_weighted(rng), *_asymmetric(rng), *_binary(rng), *_others(rng))
+    return [_case(name, graph, rng) for name, graph in graphs]
+
+
+def other_types() -> list[Case]:
+    """Every portable variant of int16 activations on small random graphs, and lookups by int32 indices."""
+    rng = np.random.default_rng(43)
+    graphs = [
+        (f"{kind.lower()}{seed}", wide_graph(seed, (kind,), 1)) for kind in sorted(WIDE_STEPS) for seed in range(4)
+    ]
+    x = h.quantized("x", (7,), 1.0, 0, DType.INT32)
+    table = h.constant("t", rng.integers(-128, 128, (5, 6)).astype(np.int8), 0.1, 3)
+    op = o.Embedding(name="op", inputs=("x",), outputs=("y",), table="t")
+    graphs.append(("indices", h.one_op_graph(op, [x, table], [table.quantization], Rounding.DOUBLE)))
     return [_case(name, graph, rng) for name, graph in graphs]

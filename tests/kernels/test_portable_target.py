@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernels import dsp_image as image
-from tests.kernels.portable_cases import all_cases
+from tests.kernels.portable_cases import all_cases, other_types
 from tinycompress.kernels import PORTABLE
 
 WEIGHTED = ("conv2d_s8", "depthwise_s8", "fully_connected_s8", "transpose_conv2d_s8")
@@ -29,7 +29,17 @@ def test_portable_kernels_on_the_target(toolchain: str, tmp_path: Path) -> None:
         assert counted / factor < estimate < counted * factor, f"{case.name}: estimated {estimate}, counted {counted}"
 
 
-def test_every_portable_variant_from_int8_to_one_int8_output_is_among_the_cases() -> None:
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+def test_kernels_of_other_types_on_the_target(toolchain: str, tmp_path: Path) -> None:
+    reason = image.missing_tool(toolchain)
+    if reason is not None:
+        pytest.skip(reason)
+    cases = other_types()
+    outcomes = image.run(image.build(cases, toolchain, tmp_path))
+    assert [c.name for c in cases if c.name not in outcomes or not outcomes[c.name].is_exact] == []
+
+
+def test_every_portable_variant_with_one_output_is_among_the_cases() -> None:
     names = {v.name for variants in PORTABLE.values() for v in variants}
-    missing = names - {c.variant.name for c in all_cases()}
-    assert {n for n in missing if not n.endswith(("_whole", "_s16"))} == {"svdf_s8", "lstm_s8", "embedding"}
+    missing = names - {c.variant.name for c in (*all_cases(), *other_types())}
+    assert {n for n in missing if not n.endswith("_whole")} == {"svdf_s8", "lstm_s8"}
