@@ -92,7 +92,7 @@ def _output(
     Sums of int16 layers have 64 bits and their own rounding, unless their bias is int32.
     """
     y = context[op.output]
-    is_wide = y.dtype is DType.INT16 and (op.bias is None or context[op.bias].dtype is DType.INT64)
+    is_wide = y.dtype is DType.INT16 and qp.has_wide_sums(op, context.tensors)
     bias = context[op.bias].constant.astype(np.int64) if op.bias is not None else np.int64(0)
     multiplier, shift = (np.asarray(v, dtype=np.int64) for v in multipliers)
 

@@ -23,8 +23,9 @@ from tinycompress.frontends.layout import (
     split_at,
     to_order,
 )
-from tinycompress.frontends.values import Array, Value, ValueBuilder, ir_axis, ir_shape, refuse
+from tinycompress.frontends.values import Value, ValueBuilder, ir_axis, ir_shape, refuse
 from tinycompress.ir import ops as o
+from tinycompress.ir.tensor import Array
 
 
 class ChannelsFirstBuilder(ValueBuilder):

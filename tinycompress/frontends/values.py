@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinycompress.errors import UnsupportedOpError
 from tinycompress.frontends.layout import (
@@ -30,9 +29,8 @@ from tinycompress.frontends.names import NameScope, safe_name, source_name
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, GraphInput, Preprocess
 from tinycompress.ir.shapes import infer
-from tinycompress.ir.tensor import DType, Tensor
+from tinycompress.ir.tensor import Array, DType, Tensor
 
-Array = NDArray[Any]
 _LAYOUT_LETTERS = {1: "C", 2: "CT", 3: "CHW"}
 _PLAIN_LETTERS = {1: "C", 2: "TC", 3: "HWC"}
 

@@ -72,7 +72,8 @@ def _padded(array: Array, rows: int, columns: int) -> Array:
     return np.pad(array, ((0, rows - array.shape[0]), (0, columns - array.shape[1])))
 
 
-def _rounded_up(value: int, unit: int) -> int:
+def rounded_up(value: int, unit: int) -> int:
+    """The least multiple of `unit` that is not below `value`."""
     return -(-value // unit) * unit
 
 
@@ -81,7 +82,7 @@ def dense_words(matrix: Array, slices: int) -> Words:
 
     Rows are padded with zeros to `slices` · 16, columns to whole steps of 64.
     """
-    columns = _rounded_up(matrix.shape[1], STEP_COLUMNS)
+    columns = rounded_up(matrix.shape[1], STEP_COLUMNS)
     whole = _padded(matrix, slices * SLICE_ROWS, columns)
     operands = whole.reshape(slices, SLICE_ROWS, columns // 32, 32).transpose(0, 2, 1, 3)
     return _operand_words(operands).reshape(slices, columns // STEP_COLUMNS, 2, LANES, 4)
@@ -92,7 +93,7 @@ def sparse_words(packed: Packed, slices: int) -> tuple[Words, Words]:
 
     Padding is zero values at the valid positions 0 and 1.
     """
-    columns = _rounded_up(packed.columns, STEP_COLUMNS)
+    columns = rounded_up(packed.columns, STEP_COLUMNS)
     rows = slices * SLICE_ROWS
     values = _padded(packed.values, rows, columns // 2)
     positions = np.tile(np.array([0, 1], dtype=np.uint8), (rows, columns // GROUP))

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from tinycompress.gpu.masks import GROUP, Layer
+from tinycompress.gpu.packing import rounded_up
 from tinycompress.gpu.report import LayerTime
 
 WARMUP, REPEAT = 50, 200
@@ -180,7 +181,7 @@ def time_product(
     found = features()
     if found.reason:
         return (PeerTime("", None, None, None, reason=found.reason),)
-    width = -(-pixels // WIDTH_UNIT) * WIDTH_UNIT
+    width = rounded_up(pixels, WIDTH_UNIT)
     dense_us: float | None = None
     results = []
     for backend in found.backends:

@@ -123,6 +123,11 @@ TABLE_STEPS = 512
 """Steps between the entries of the tables that an int16 softmax interpolates."""
 
 
+def has_wide_sums(op: o.Conv2D | o.DepthwiseConv2D | o.FullyConnected, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether an int16 layer sums in 64 bits, as TFLM does without a bias or with one of int64; else it wraps at 32."""
+    return op.bias is None or tensors[op.bias].dtype is DType.INT64
+
+
 def softmax_16_scaling(x: Tensor, beta: float, rounding: Rounding = Rounding.DOUBLE) -> tuple[int, int]:
     """(multiplier, shift) that take differences of an int16 softmax's inputs to units of 10 / 65535."""
     real = float(np.float32(beta)) * x.quantization.tensor_scale / (SOFTMAX_REACH / 65535.0)

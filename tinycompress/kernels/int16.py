@@ -15,6 +15,7 @@ from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.quant_params import (
     TABLE_STEPS,
     add_params,
+    has_wide_sums,
     mul_multiplier,
     sigmoid_16_scaling,
     softmax_16_scaling,
@@ -58,10 +59,6 @@ def _are_wide(op: o.Op, graph: Graph) -> bool:
     return all(_is_symmetric(t) for t in tensors_of(op, graph))
 
 
-def _is_wide_sum(op: Windowed, graph: Graph) -> bool:
-    return op.bias is None or graph.tensors[op.bias].dtype is DType.INT64
-
-
 def supports_windowed(op: Windowed, graph: Graph) -> bool:
     """Symmetric int8 weights, a bias that fits int32, shifts that the 16-bit multiplier takes."""
     weights = graph.tensors[op.weights]
@@ -83,7 +80,7 @@ def pack_windowed(op: Windowed, graph: Graph, rounding: Rounding) -> PackedKerne
     bias = bias_values(op, graph, y.shape[-1]).astype(np.int32)
     return PackedKernel(
         "tc_windowed_s16_params",
-        (*window.scalars, ("is_wide", int(_is_wide_sum(op, graph))), *limits, ("requant_step", step)),
+        (*window.scalars, ("is_wide", int(has_wide_sums(op, graph.tensors))), *limits, ("requant_step", step)),
         (
             PackedArray("weights", window.weights, describe(weights, "weights, packed OHWI", "of the model")),
             bias_array(bias, op, graph, "as in the model"),

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tinycompress.cost.scalar import round_up
 from tinycompress.cost.working_set import Buffer
 
 NODE_BUDGET = 200_000
@@ -25,10 +26,6 @@ class Placed:
     is_optimal: bool
 
 
-def _align(value: int, alignment: int) -> int:
-    return -(-value // alignment) * alignment
-
-
 def _first_fit(order: Sequence[Buffer], rivals: Mapping[str, frozenset[str]]) -> tuple[int, dict[str, int]]:
     """Each block at the lowest gap between the already placed blocks that live with it."""
     offsets: dict[str, int] = {}
@@ -39,7 +36,7 @@ def _first_fit(order: Sequence[Buffer], rivals: Mapping[str, frozenset[str]]) ->
         for begin, end in sorted((offsets[n], offsets[n] + sizes[n]) for n in rivals[block.name] if n in offsets):
             if at + block.bytes <= begin:
                 break
-            at = max(at, _align(end, block.alignment))
+            at = max(at, round_up(end, block.alignment))
         offsets[block.name], sizes[block.name] = at, block.bytes
         top = max(top, at + block.bytes)
     return top, offsets
@@ -91,7 +88,7 @@ def _branch_and_bound(
     def floor_of(name: str, offsets: Mapping[str, int]) -> int:
         block = by_name[name]
         return max(
-            (_align(offsets[r] + by_name[r].bytes, block.alignment) for r in rivals[name] if r in offsets), default=0
+            (round_up(offsets[r] + by_name[r].bytes, block.alignment) for r in rivals[name] if r in offsets), default=0
         )
 
     def extend(offsets: dict[str, int], left: frozenset[str], last: tuple[int, str]) -> None:
@@ -103,7 +100,7 @@ def _branch_and_bound(
             best_top, best = max(offsets[n] + by_name[n].bytes for n in offsets), dict(offsets)
             return
         floors = {name: max(last[0], floor_of(name, offsets)) for name in left}
-        if any(_align(at, by_name[n].alignment) + by_name[n].bytes >= best_top for n, at in floors.items()):
+        if any(round_up(at, by_name[n].alignment) + by_name[n].bytes >= best_top for n, at in floors.items()):
             return
         for name in sorted(left):
             at = floor_of(name, offsets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tinycompress.cost.scalar import round_up
 from tinycompress.cost.variants import usable
 from tinycompress.cost.working_set import TENSOR_ALIGN, storage_roots
 from tinycompress.ir.graph import QuantGraph
@@ -174,7 +175,7 @@ def stream(
         for side_by_side in (True, False):
             found = items(net, order.nodes, side_by_side=side_by_side)
             size, addresses = place_rows(found, max(order.peak, enough - progress))
-            size = -(-size // TENSOR_ALIGN) * TENSOR_ALIGN + progress
+            size = int(round_up(size, TENSOR_ALIGN)) + progress
             if best is None or size < best.arena_bytes:
                 best = Streamed(tuple(choices), fed, net, order, found, size, progress, dict(addresses))
             if size <= max(enough, order.peak + progress):
