@@ -32,15 +32,6 @@ def check_arity(op: FileOperator, inputs: tuple[int, ...], outputs: int = 1) -> 
         raise ModelError("TC-M206", "a required input is absent", where=op.label())
 
 
-def axis_without_batch(op: FileOperator, axis: int, rank: int) -> int:
-    """A file axis (batch included, perhaps negative) as a batch-free one; refuses the batch itself."""
-    if not -rank <= axis < rank:
-        raise ModelError("TC-M206", f"axis {axis} is outside a rank of {rank}", where=op.label())
-    if axis % rank == 0:
-        raise ModelError("TC-M203", "works across the batch axis", where=op.label(), fix="export for batch size 1")
-    return axis % rank - 1
-
-
 def required_options(op: FileOperator, cls: Any) -> Any:
     """The operator's options; ModelError TC-M206 when the file stores none."""
     options = op.read_options(cls)
@@ -91,8 +82,8 @@ def check_pair(op: FileOperator, what: str, first: int, second: int) -> o.Pair:
 def image_shape(g: GraphBuilder, op: FileOperator, index: int) -> tuple[int, int, int]:
     """The batch-free `(h, w, c)` of an image operand."""
     shape = g.shape(index)
-    if len(shape) != 3:
-        raise unsupported(op, f"input shape {list(shape)} is not [h, w, c]")
+    if len(shape) != 3 or g.batch_axis(index) != 0:
+        raise unsupported(op, f"input shape {list(g.full_shape(index))} is not [1, h, w, c]")
     return shape[0], shape[1], shape[2]
 
 

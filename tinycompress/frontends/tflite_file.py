@@ -39,12 +39,15 @@ CONTROL_FLOW = {"IF", "WHILE", "CALL", "CALL_ONCE"}
 
 @dataclass(frozen=True, eq=False)
 class FileTensor:
-    """One tensor as the file declares it: shape with batch, and data when constant (a view of the file's bytes)."""
+    """One tensor as the file declares it: shape with batch, and data when constant (a view of the file's bytes).
+
+    `signature` is empty or the shape with −1 where the converter left a dimension open; `shape` has a 1 there.
+    """
 
     index: int
     name: str
     shape: tuple[int, ...]
-    is_dynamic: bool
+    signature: tuple[int, ...]
     type_name: str
     dtype: np.dtype[Any] | None
     scales: tuple[float, ...]
@@ -52,6 +55,11 @@ class FileTensor:
     axis: int
     data: Array | None
     is_variable: bool
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file leaves the shape to the one who runs it."""
+        return any(d < 0 for d in self.signature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +160,7 @@ def _operator(operator: Any, index: int, kinds: list[str]) -> FileOperator:
 
 def _unnamed(index: int) -> FileTensor:
     """A tensor that no operator reads or makes; those inside an LSTM are such, and empty."""
-    return FileTensor(index, "", (), False, "unnamed", None, (), (), 0, None, False)
+    return FileTensor(index, "", (), (), "unnamed", None, (), (), 0, None, False)
 
 
 def _tensor(model: Any, tensor: Any, index: int) -> FileTensor:
@@ -161,7 +169,7 @@ def _tensor(model: Any, tensor: Any, index: int) -> FileTensor:
     limits.check_count("dimensions", tensor.ShapeLength(), limits.MAX_RANK, where)
     limits.check_count("signature dimensions", tensor.ShapeSignatureLength(), limits.MAX_RANK, where)
     shape = limits.check_shape([tensor.Shape(i) for i in range(tensor.ShapeLength())], where)
-    signature = [tensor.ShapeSignature(i) for i in range(tensor.ShapeSignatureLength())]
+    signature = tuple(tensor.ShapeSignature(i) for i in range(tensor.ShapeSignatureLength()))
     type_name = TYPE_NAMES.get(tensor.Type(), f"type {tensor.Type()}")
     dtype = ELEMENT_TYPES.get(tensor.Type())
     scales, zero_points, axis = _quantization(tensor.Quantization(), where)
@@ -171,7 +179,7 @@ def _tensor(model: Any, tensor: Any, index: int) -> FileTensor:
         index,
         name,
         shape,
-        any(d < 0 for d in signature[1:]),
+        signature,
         type_name,
         dtype,
         scales,

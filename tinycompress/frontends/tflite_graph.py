@@ -16,6 +16,7 @@ from tinycompress.frontends.tflite_file import FileOperator, FileTensor, TfliteF
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import dequantize_values, integer_range
 from tinycompress.ir.graph import State
+from tinycompress.ir.shapes import infer
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
 
 ASYMMETRIC = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -36,25 +37,6 @@ def unsupported(op: FileOperator, what: str, fix: str | None = None) -> Unsuppor
     return UnsupportedOpError("TC-M204", what, where=op.label(), fix=fix)
 
 
-def batch_free(tensor: FileTensor, axis: int = 0) -> tuple[int, ...]:
-    """The tensor's shape without its batch dimension of 1 at `axis`; ModelError TC-M203 when that is something else."""
-    if tensor.is_dynamic:
-        raise ModelError(
-            "TC-M203",
-            f"tensor {tensor.name!r} has dynamic dimensions beyond the batch",
-            where=tensor.name,
-            fix="export the model with a fixed input shape",
-        )
-    if len(tensor.shape) < 2 or tensor.shape[axis] != 1:
-        raise ModelError(
-            "TC-M203",
-            f"tensor {tensor.name!r} has shape {list(tensor.shape)}: dimension {axis} must be a batch of 1",
-            where=tensor.name,
-            fix="export the model for batch size 1",
-        )
-    return (*tensor.shape[:axis], *tensor.shape[axis + 1 :])
-
-
 class GraphBuilder:
     """Collects IR tensors, operators and states. Tensor arguments are indices in the file."""
 
@@ -71,7 +53,11 @@ class GraphBuilder:
         self._folded: dict[int, FileTensor] = {}
         self._constants: dict[tuple[int, str], str] = {}
         self._variables: set[int] = set()
-        self._time_major = time_major
+        self._batch_axes: dict[int, int | None] = dict.fromkeys(time_major, 1)
+        self._shapes: dict[int, tuple[int, ...]] = {}
+        self._open: dict[str, int] = {}
+        for index in file.inputs:
+            self._check_input(file.tensors[index])
         for index in (*file.inputs, *file.outputs):
             name = self._tensor_names.unique(safe_name(file.tensors[index].name))
             self._activations.setdefault(index, name)
@@ -95,13 +81,59 @@ class GraphBuilder:
             raise ModelError("TC-M206", f"dequantizes {list(data.shape)} to {list(target.shape)}", where=op.label())
         self._folded[op.outputs[0]] = replace(target, data=data, type_name="FLOAT32", dtype=np.dtype(np.float32))
 
+    def full_shape(self, index: int) -> tuple[int, ...]:
+        """Shape with the batch: as the file says, or as found on import where the file leaves it open."""
+        tensor = self.file_tensor(index)
+        if index in self._shapes:
+            return self._shapes[index]
+        if tensor.is_open and tensor.data is None and index not in self.file.inputs:
+            raise ModelError(
+                "TC-M203",
+                f"tensor {tensor.name!r} has dynamic dimensions beyond the batch",
+                where=tensor.name,
+                fix="export the model with a fixed input shape",
+            )
+        return tensor.shape
+
+    def batch_axis(self, index: int) -> int | None:
+        """Where the batch of 1 is in the full shape: first, second in a time-major sequence, None without batch."""
+        if index not in self._batch_axes:
+            shape = self.full_shape(index)
+            self._batch_axes[index] = 0 if len(shape) > 1 and shape[0] == 1 else None
+        return self._batch_axes[index]
+
+    def is_time_major(self, index: int) -> bool:
+        """Whether a tensor is a sequence whose batch comes second."""
+        return self._batch_axes.get(index) == 1
+
     def shape(self, index: int) -> tuple[int, ...]:
         """Batch-free shape of an activation."""
-        return batch_free(self.file_tensor(index), self.batch_axis(index))
+        shape, axis = self.full_shape(index), self.batch_axis(index)
+        return shape if axis is None else (*shape[:axis], *shape[axis + 1 :])
 
-    def batch_axis(self, index: int) -> int:
-        """Where the batch is in the file's shape: 1 for a time-major sequence, otherwise 0."""
-        return int(index in self._time_major)
+    def axis(self, op: FileOperator, index: int, axis: int) -> int:
+        """An axis of the file's tensor, perhaps negative, as one of the batch-free shape; refuses the batch itself."""
+        rank, batch = len(self.full_shape(index)), self.batch_axis(index)
+        if not -rank <= axis < rank:
+            raise ModelError("TC-M206", f"axis {axis} is outside a rank of {rank}", where=op.label())
+        if axis % rank == batch:
+            raise ModelError("TC-M203", "works across the batch axis", where=op.label(), fix="export for batch size 1")
+        return axis % rank - (batch is not None and axis % rank > batch)
+
+    def set_shape(self, index: int, shape: tuple[int, ...]) -> None:
+        """The full shape of a tensor that the file leaves open; one that the file declares stays."""
+        tensor = self.file.tensors[index]
+        if tensor.is_open:
+            self._shapes[index] = limits.check_shape(shape, tensor.name)
+
+    def set_constant(self, index: int, data: Array) -> None:
+        """Makes a tensor the constant that an operator of constants gives."""
+        target = self.file.tensors[index]
+        limits.check_count("dimensions", data.ndim, limits.MAX_RANK, target.name)
+        if data.dtype != target.dtype or (data.shape != target.shape and not target.is_open):
+            what = f"computed {data.dtype}{list(data.shape)}, declared {target.type_name}{list(target.shape)}"
+            raise ModelError("TC-M206", what, where=target.name)
+        self._folded[index] = replace(target, data=data, shape=tuple(data.shape))
 
     def is_constant(self, index: int) -> bool:
         return self.file_tensor(index).data is not None
@@ -140,6 +172,13 @@ class GraphBuilder:
         if not 0 <= axis < len(tensor.shape) - dropped_axes or tensor.shape[tensor.axis] != len(tensor.scales):
             raise ModelError("TC-M206", f"{len(tensor.scales)} scales on axis {tensor.axis}", where=tensor.name)
         return QParams(tensor.scales, zero_points, axis, bits)
+
+    def raw_constant(self, op: FileOperator, index: int) -> Array:
+        """A constant's data as in the file."""
+        tensor = self.file_tensor(index)
+        if tensor.data is None or tensor.dtype is None:
+            raise unsupported(op, f"its input {tensor.name!r} must be a constant")
+        return tensor.data
 
     def constant(self, op: FileOperator, index: int) -> Array:
         """A constant's data in an IR type (uint8 shifted, float16 widened), shape as in the file."""
@@ -275,6 +314,14 @@ class GraphBuilder:
         self.tensors[name] = Tensor(name, shape, self.tensors[like].dtype, self.tensors[like].qparams)
         return name
 
+    def reshaped(self, op: FileOperator, name: str, shape: tuple[int, ...], role: str = "flatten") -> str:
+        """The tensor in another shape: itself when it has that already, else behind a Reshape."""
+        if self.tensors[name].shape == shape:
+            return name
+        made = self.intermediate(op, name, shape)
+        self.add(op, o.Reshape, (name,), (made,), role, shape=shape)
+        return made
+
     def state(self, op: FileOperator, index: int, role: str, shape: tuple[int, ...]) -> tuple[str, str]:
         """Makes a variable of the file state of that shape: the names of its value before and after the operator."""
         tensor = self.file_tensor(index)
@@ -303,7 +350,24 @@ class GraphBuilder:
         """Appends an IR operator made from the file's operator; `role` names one of several made from the same."""
         name = self._op_names.unique(f"{self.op_name(op)}_{role}" if role else self.op_name(op))
         source = source_name(self.file_tensor(op.outputs[0]).name) if op.outputs else ""
-        self.ops.append(cls(name=name, inputs=inputs, outputs=outputs, source=(source,), **fields))
+        made = cls(name=name, inputs=inputs, outputs=outputs, source=(source,), **fields)
+        if any(n in self._open for n in outputs):
+            self._close(op, made)
+        self.ops.append(made)
+
+    def _close(self, op: FileOperator, made: o.Op) -> None:
+        """Gives outputs that the file leaves open the shape that the operator computes."""
+        for name, shape in zip(made.outputs, infer(made, self.tensors), strict=True):
+            index = self._open.pop(name, None)
+            if index is None:
+                continue
+            rank = len(self.file.tensors[index].shape)
+            if rank not in (len(shape), len(shape) + 1):
+                raise ModelError("TC-M206", f"computes {list(shape)}, the file says rank {rank}", where=op.label())
+            self._batch_axes.setdefault(index, 0 if rank > len(shape) else None)
+            axis = self._batch_axes[index]
+            self._shapes[index] = shape if axis is None else (*shape[:axis], 1, *shape[axis:])
+            self.tensors[name] = replace(self.tensors[name], shape=shape)
 
     def note(self, sentence: str) -> None:
         """Records a sentence for the report, once."""
@@ -333,7 +397,30 @@ class GraphBuilder:
             raise ModelError("TC-M205", "int64 activations are not supported", where=tensor.name)
         if dtype in (DType.INT8, DType.INT16) and qparams is None:
             raise ModelError("TC-M205", f"a {tensor.type_name} activation has no quantization", where=tensor.name)
-        self.tensors[name] = Tensor(name, self.shape(index), dtype, qparams, source=tensor.name)
+        shape: tuple[int, ...] = ()
+        if tensor.is_open and index not in self._shapes and index not in self.file.inputs:
+            self._open[name] = index
+        else:
+            shape = self.shape(index)
+        self.tensors[name] = Tensor(name, shape, dtype, qparams, source=tensor.name)
+
+    def _check_input(self, tensor: FileTensor) -> None:
+        """ModelError TC-M203 when a graph input has no batch of 1, or dimensions beyond it are open."""
+        if any(d < 0 for d in tensor.signature[1:]):
+            raise ModelError(
+                "TC-M203",
+                f"tensor {tensor.name!r} has dynamic dimensions beyond the batch",
+                where=tensor.name,
+                fix="export the model with a fixed input shape",
+            )
+        axis = self._batch_axes.get(tensor.index) or 0
+        if len(tensor.shape) < 2 or tensor.shape[axis] != 1:
+            raise ModelError(
+                "TC-M203",
+                f"tensor {tensor.name!r} has shape {list(tensor.shape)}: dimension {axis} must be a batch of 1",
+                where=tensor.name,
+                fix="export the model for batch size 1",
+            )
 
 
 Converter = Callable[[GraphBuilder, FileOperator], None]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 import tflite
 
 from tinycompress.frontends.tflite_checks import (
@@ -89,6 +89,8 @@ def _transpose_conv(g: GraphBuilder, op: FileOperator) -> None:
     weights, qparams = g.weights(op, op.inputs[1], integer)
     if weights.ndim != 4 or weights.shape[3] != c:
         raise unsupported(op, f"weights {list(weights.shape)} do not fit {c} channels")
+    if g.is_constant(op.inputs[0]):
+        g.set_shape(op.outputs[0], tuple(g.integers(op, op.inputs[0])))
     oh, ow, _ = image_shape(g, op, op.outputs[0])
     stride = check_pair(op, "stride", options.StrideH(), options.StrideW())
     sides = []
@@ -122,23 +124,29 @@ def _fully_connected(g: GraphBuilder, op: FileOperator) -> None:
     if weights.ndim != 2:
         raise unsupported(op, f"weights {list(weights.shape)} are not [out, in]")
     x, shape = g.activation(op.inputs[0]), g.shape(op.inputs[0])
-    features = weights.shape[1]
-    if shape[-1] != features:
-        # TFLite flattens everything but the batch when the last axis alone does not fit.
-        if int(np.prod(shape)) != features:
-            raise unsupported(op, f"input {list(shape)} does not fit weights {list(weights.shape)}")
-        flat = g.intermediate(op, x, (features,))
-        g.add(op, o.Reshape, (x,), (flat,), "flatten", shape=(features,))
-        x = flat
+    out, features = weights.shape
+    rows, rest = divmod(math.prod(shape), features)
+    if rest or (options.KeepNumDims() and shape[-1] != features):
+        raise unsupported(op, f"input {list(shape)} does not fit weights {list(weights.shape)}")
+    # Without the option TFLite makes rows of any input; one row is the batch.
+    flat = shape if options.KeepNumDims() else (rows, features)[rows == 1 :]
+    if not options.KeepNumDims():
+        g.set_shape(op.outputs[0], (rows, out))
+    x = g.reshaped(op, x, flat)
+    y = g.output(op)
+    made = g.tensors[y].shape
+    result = y if made in ((), (*flat[:-1], out)) else g.intermediate(op, y, (*flat[:-1], out))
     g.add(
         op,
         o.FullyConnected,
         (x,),
-        (g.output(op),),
+        (result,),
         weights=g.add_constant(op, op.inputs[1], "weights", weights, qparams),
-        bias=g.bias(op, op.inputs[2] if len(op.inputs) > 2 else -1, integer, weights.shape[0]),
+        bias=g.bias(op, op.inputs[2] if len(op.inputs) > 2 else -1, integer, out),
         activation=fused_activation(op, options),
     )
+    if result != y:
+        g.add(op, o.Reshape, (result,), (y,), "shape", shape=made)
 
 
 def _pool(cls: type[o.Op]) -> Converter:

@@ -15,6 +15,7 @@ from tinycompress.frontends import limits
 from tinycompress.frontends.cut import cut_float_edges, has_integer_core
 from tinycompress.frontends.names import safe_name
 from tinycompress.frontends.tflite_file import TfliteFile, parse
+from tinycompress.frontends.tflite_fold import fold
 from tinycompress.frontends.tflite_graph import GraphBuilder
 from tinycompress.frontends.tflite_ops import CONVERTERS
 from tinycompress.frontends.tflite_recurrent import check_batch_axes, time_major_tensors
@@ -66,6 +67,8 @@ def _convert(file: TfliteFile, name: str, where: str) -> Graph:
     for op in file.operators:
         converter = CONVERTERS.get(op.kind)
         try:
+            if fold(builder, op):
+                continue
             if converter is None:
                 raise UnsupportedOpError("TC-M202", f"{op.kind} is not supported", where=op.label())
             check_batch_axes(builder, op)
@@ -74,6 +77,9 @@ def _convert(file: TfliteFile, name: str, where: str) -> Graph:
             problems.append(problem)
             for position in range(len(op.outputs)):
                 builder.output(op, position)
+        except ModelError:
+            _raise_all(problems, where)
+            raise
     _raise_all(problems, where)
     inputs = tuple(
         GraphInput(

@@ -14,7 +14,6 @@ import tflite
 from tinycompress.execute.fixed_functions import FUNCTIONS_16
 from tinycompress.execute.tflite_tables import TABLES
 from tinycompress.frontends.tflite_checks import (
-    axis_without_batch,
     check_arity,
     fused_activation,
     image_shape,
@@ -54,8 +53,7 @@ def _mean(g: GraphBuilder, op: FileOperator) -> None:
     check_arity(op, (2,))
     is_integer(g, op, op.inputs[0], op.outputs[0], wide=True)
     options = op.read_options(tflite.ReducerOptions)
-    rank = len(g.shape(op.inputs[0])) + 1
-    axes = sorted({axis_without_batch(op, a, rank) for a in g.integers(op, op.inputs[1])})
+    axes = sorted({g.axis(op, op.inputs[0], a) for a in g.integers(op, op.inputs[1])})
     keepdims = bool(options.KeepDims()) if options is not None else False
     g.add(op, o.Mean, (g.activation(op.inputs[0]),), (g.output(op),), axes=tuple(axes), keepdims=keepdims)
 
@@ -153,7 +151,9 @@ def _resize(cls: type[o.Op], options_class: Any) -> Converter:
         check_arity(op, (2,))
         options = required_options(op, options_class)
         is_integer(g, op, op.inputs[0], op.outputs[0])
-        image_shape(g, op, op.inputs[0])
+        _, _, channels = image_shape(g, op, op.inputs[0])
+        if g.is_constant(op.inputs[1]):
+            g.set_shape(op.outputs[0], (1, *g.integers(op, op.inputs[1]), channels))
         height, width, _ = image_shape(g, op, op.outputs[0])
         if cls is o.ResizeBilinear:
             g.note_unsigned_ties(op)

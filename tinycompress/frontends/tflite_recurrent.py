@@ -40,7 +40,7 @@ def time_major_tensors(file: TfliteFile) -> frozenset[int]:
 
 def check_batch_axes(g: GraphBuilder, op: FileOperator) -> None:
     """UnsupportedOpError TC-M204 when an operator that counts axes from the batch meets a time-major sequence."""
-    if op.kind in (LSTM, "TRANSPOSE", "RESHAPE") or not any(g.batch_axis(i) for i in (*op.inputs, *op.outputs)):
+    if op.kind in (LSTM, "TRANSPOSE", "RESHAPE") or not any(g.is_time_major(i) for i in (*op.inputs, *op.outputs)):
         return
     raise unsupported(op, "works on a time-major sequence", "transpose the sequence to batch, time, features first")
 
@@ -78,7 +78,7 @@ def _lstm(g: GraphBuilder, op: FileOperator) -> None:
     if len(op.inputs) != LSTM_INPUTS or len(op.outputs) != 1:
         raise unsupported(op, f"has {len(op.inputs)} inputs, not {LSTM_INPUTS}", "convert with a recent TensorFlow")
     options = required_options(op, tflite.UnidirectionalSequenceLSTMOptions)
-    if {g.batch_axis(op.inputs[0]), g.batch_axis(op.outputs[0])} != {int(options.TimeMajor())}:
+    if {g.is_time_major(op.inputs[0]), g.is_time_major(op.outputs[0])} != {bool(options.TimeMajor())}:
         raise unsupported(op, "reads a sequence that another LSTM has as time-major")
     extras = dict.fromkeys(what for i, what in LSTM_EXTRAS.items() if op.inputs[i] >= 0)
     if op.inputs[1] < 0:
