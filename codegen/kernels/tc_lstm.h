@@ -29,6 +29,8 @@ typedef struct {
     const int32_t *input_bias;       /* [4][U], less the input's zero point times the sum of weights */
     const int8_t *recurrent_weights; /* [4][U][U] */
     const int32_t *recurrent_bias;   /* [4][U], minus the hidden zero point times the sum of weights */
+    const int8_t *initial_hidden;    /* [U], from which every call starts; NULL where in_rows has the states */
+    const int16_t *initial_cell;     /* [U]; NULL as initial_hidden is */
 } tc_lstm_s8_params;
 
 static inline int32_t tc_lstm_s8_clamp(int32_t x)
@@ -67,16 +69,22 @@ static inline int8_t tc_lstm_s8_unit(const tc_lstm_s8_params *p, int32_t unit, c
                             p->output_multiplier, p->output_shift, p->output_zero_point, INT8_MIN, INT8_MAX);
 }
 
-/* in_rows: n_rows rows of x [I], the hidden state [U], the cell state [U] int16; out_rows: n_rows rows of y [U], then
- * both states, which may be the input's. A row of y is the hidden state of the next step. n_rows is T; scratch unused.
+/* in_rows: n_rows rows of x [I], then, unless they are constants, the hidden state [U] and the cell state [U] int16;
+ * out_rows: n_rows rows of y [U], then both states, which may be the input's. A row of y is the hidden state of the
+ * next step. n_rows is T; scratch unused.
  */
 static inline void tc_lstm_s8(const tc_lstm_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
                               int32_t n_rows, void *scratch)
 {
-    const int8_t *hidden = in_rows[n_rows];
+    const int8_t *hidden = p->initial_hidden;
+    const void *kept = p->initial_cell;
     int8_t *cells = out_rows[n_rows + 1];
     (void)scratch;
-    tc_copy(cells, in_rows[n_rows + 1], 2 * p->units);
+    if (hidden == NULL) {
+        hidden = in_rows[n_rows];
+        kept = in_rows[n_rows + 1];
+    }
+    tc_copy(cells, kept, 2 * p->units);
     for (int32_t t = 0; t < n_rows; ++t) {
         for (int32_t u = 0; u < p->units; ++u) {
             out_rows[t][u] = tc_lstm_s8_unit(p, u, in_rows[t], hidden, cells);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,16 @@ from tinycompress.plan import plan
 
 
 def lstm_graph(
-    seed: int, shape: tuple[int, ...], units: int, exponent: int, clip: float, rounding: Rounding
+    seed: int,
+    shape: tuple[int, ...],
+    units: int,
+    exponent: int,
+    clip: float,
+    rounding: Rounding,
+    *,
+    starts_anew: bool = False,
 ) -> QuantGraph:
+    """One LSTM; its states are inputs, or constants when it `starts_anew` with every inference."""
     rng = np.random.default_rng(seed)
     hidden = QParams.per_tensor(float(rng.uniform(0.004, 0.01)), int(rng.integers(-40, 40)))
     cell = QParams.per_tensor(2.0**exponent, 0, 16)
@@ -33,12 +42,14 @@ def lstm_graph(
     )  # fmt: skip
     tensors = [
         h.quantized("x", shape, 0.03, int(rng.integers(-128, 128))),
-        h.Tensor("h", (units,), DType.INT8, hidden),
-        h.Tensor("c", (units,), DType.INT16, cell),
+        h.Tensor("h", (units,), DType.INT8, hidden, rng.integers(-128, 128, units).astype(np.int8)),
+        h.Tensor("c", (units,), DType.INT16, cell, rng.integers(-9000, 9000, units).astype(np.int16)),
         h.constant("w", weights[0], scales[0], axis=0),
         h.constant("r", weights[1], scales[1], axis=0),
         h.constant("b", rng.integers(-9000, 9000, (4, units)).astype(np.int32)),
     ]
+    if not starts_anew:
+        tensors[1:3] = [replace(t, data=None) for t in tensors[1:3]]
     kept = h.Tensor("h2", (units,), DType.INT8, hidden), h.Tensor("c2", (units,), DType.INT16, cell)
     return h.one_op_graph(op, tensors, [hidden, *kept], rounding)
 
@@ -52,6 +63,27 @@ def test_lstm_equals_the_reference(
     graph = lstm_graph(7 - exponent, shape, units, exponent, clip, rounding)
     (variant,) = PORTABLE[o.LSTM]
     h.check(variant, graph, np.random.default_rng(units))
+
+
+@pytest.mark.parametrize(("shape", "units"), [((1, 3), 2), ((6, 1, 5), 7)])
+def test_constant_initial_states_are_the_kernel_s_own(shape: tuple[int, ...], units: int) -> None:
+    graph = lstm_graph(3, shape, units, -12, 0.0, Rounding.DOUBLE, starts_anew=True)
+    assert graph.input_names == ("x",)
+    (variant,) = PORTABLE[o.LSTM]
+    h.check(variant, graph, np.random.default_rng(units))
+    kept = replace(graph, tensors={**graph.tensors, "h": replace(graph.tensors["h"], data=None)})
+    assert not variant.supports(graph.ops[0], kept)
+
+
+def test_library_with_constant_initial_states_has_no_state(tmp_path: Path) -> None:
+    graph = lstm_graph(4, (5, 3), 4, -11, 0.0, Rounding.DOUBLE, starts_anew=True)
+    program = generate(plan(graph), tmp_path)
+    assert program.state_bytes == 0
+    host = program.host()
+    for sample in inputs_for(graph, "x", 6, 5):
+        expected = reference.run(graph, {"x": sample}).outputs
+        for name, value in host.run({"x": sample}).items():
+            assert np.array_equal(value, expected[name])
 
 
 def test_cell_state_off_the_powers_of_two_has_no_kernel() -> None:

@@ -199,21 +199,30 @@ def _svdf(op: o.SVDF, inputs: list[Array], tensors: Tensors) -> list[Array]:
     return [*_biased(op, sums, tensors), memory]
 
 
-def _lstm(op: o.LSTM, inputs: list[Array], tensors: Tensors) -> list[Array]:
+def lstm_steps(op: o.LSTM, inputs: Sequence[Array], tensors: Tensors) -> tuple[Array, Array]:
+    """Hidden and cell states after every step, `[n, t, units]` each."""
     x, hidden, cell = inputs
     kernels, recurrent = constant(tensors[op.input_weights]), constant(tensors[op.recurrent_weights])
-    bias = constant(tensors[op.bias]) if op.bias is not None else np.float32(0)
-    steps = x.reshape(x.shape[0], -1, x.shape[-1])
+    units = recurrent.shape[-1]
+    fed = x.reshape(x.shape[0], -1, x.shape[-1]) @ kernels.reshape(4 * units, -1).T
+    if op.bias is not None:
+        fed = fed + constant(tensors[op.bias]).reshape(-1)
+    kept = recurrent.reshape(4 * units, units).T
     made = []
-    for t in range(steps.shape[1]):
-        gates = np.einsum("ni,gui->ngu", steps[:, t], kernels) + np.einsum("nh,guh->ngu", hidden, recurrent) + bias
+    for t in range(fed.shape[1]):
+        gates = (fed[:, t] + hidden @ kept).reshape(-1, 4, units)
         enter, forget, leave = (apply(o.Function.SIGMOID, gates[:, i]) for i in (0, 1, 3))
         cell = forget * cell + enter * np.tanh(gates[:, 2])
         if op.cell_clip > 0:
             cell = np.clip(cell, -op.cell_clip, op.cell_clip)
         hidden = leave * np.tanh(cell)
-        made.append(hidden)
-    return [np.stack(made, axis=1).reshape(*x.shape[:-1], -1), hidden, cell]
+        made.append((hidden, cell))
+    return np.stack([h for h, _ in made], axis=1), np.stack([c for _, c in made], axis=1)
+
+
+def _lstm(op: o.LSTM, inputs: list[Array], tensors: Tensors) -> list[Array]:
+    hidden, cells = lstm_steps(op, inputs, tensors)
+    return [hidden.reshape(*inputs[0].shape[:-1], -1), hidden[:, -1], cells[:, -1]]
 
 
 def _embedding(op: o.Embedding, inputs: list[Array], tensors: Tensors) -> list[Array]:

@@ -291,7 +291,8 @@ def _svdf(op: o.SVDF, inputs: list[Tensor], context: Context) -> list[Tensor]:
 
 
 def _lstm(op: o.LSTM, inputs: list[Tensor], context: Context) -> list[Tensor]:
-    x, hidden, cell = inputs
+    x = inputs[0]
+    hidden, cell = (state.expand(len(x), -1) for state in inputs[1:])
     kernels, recurrent = context.constants["input_weights"], context.constants["recurrent_weights"]
     steps = x.reshape(x.shape[0], -1, x.shape[-1])
     made = []

@@ -8,7 +8,7 @@ back; a module that was not trained gives the very same constants.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -161,10 +161,11 @@ class GraphModule(nn.Module):
 
 
 def _constant_fields(op: o.Op) -> list[str]:
-    """Fields of float constants (a quantized table is not one)."""
+    """Fields of float constants (a quantized function's table is not one)."""
+    if isinstance(op, o.Table):
+        return []
     names = set(op.constants())
-    candidates = ("weights", "bias", "gamma", "beta", "mean", "variance", "alpha", "feature_weights", "time_weights")
-    return [f for f in candidates if isinstance(getattr(op, f, None), str) and getattr(op, f) in names]
+    return [f.name for f in fields(op) if f.metadata.get("constant") and getattr(op, f.name) in names]
 
 
 def _to_torch(op: o.Op, field: str, value: Array) -> Array:

@@ -34,7 +34,8 @@ EXPLAIN = {
     ),
     "TC-M414": (
         "Part of the model has no int8 form here: activations whose scale is fixed by their kernel (softmax, log-softmax) meet "
-        "where one scale is needed, or a recurrent operator is still float. The message names the operators and the way out."
+        "where one scale is needed, an SVDF is still float, or an operator other than an LSTM reads an LSTM's cell state, which "
+        "is int16. The message names the operators and the way out."
     ),
     "TC-M415": (
         "Accuracy is the share of samples whose largest output is the label, so the graph needs exactly one output and the data "

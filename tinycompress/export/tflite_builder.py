@@ -62,11 +62,20 @@ class TfliteBuilder:
         return self.add(TensorRecord(name, shape, tensor.dtype, tensor.qparams, is_variable=True))
 
     def recurrent_state(self, op: o.Op, position: int) -> int:
-        """Index of the state that the operator reads at `position`; refused unless its own write is kept, from zero."""
-        pair = op.inputs[position], op.outputs[position]
-        if not any((s.read, s.write) == pair and s.initial is None for s in self.graph.states):
+        """Index of the state that the operator reads at `position`; refused unless its own write is kept, from zero.
+
+        A constant zero becomes such a state too, TFLite having no other form: the interpreter's variables are then to
+        be reset before each inference.
+        """
+        name, tensor = op.inputs[position], self[op.inputs[position]]
+        is_kept = any(
+            (s.read, s.write) == (name, op.outputs[position]) and s.initial is None for s in self.graph.states
+        )
+        if tensor.is_constant:
+            is_kept = bool((tensor.constant == tensor.quantization.tensor_zero_point).all())
+        if not is_kept:
             raise impossible("its state does not start at the zero point")
-        return self.state(op.inputs[position])
+        return self.state(name)
 
     def constant(self, name: str, data: Array, qparams: QParams | None = None) -> int:
         """Index of a new constant."""

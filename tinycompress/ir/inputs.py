@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from tinycompress.errors import ConfigError
-from tinycompress.ir.fixedpoint import quantize_values
+from tinycompress.ir.fixedpoint import integer_range, quantize_values
 from tinycompress.ir.graph import Graph, GraphInput, Preprocess
+from tinycompress.ir.ops import Embedding
 from tinycompress.ir.tensor import Array, DType
 
 _TO_CHANNELS_LAST = {"CHW": (0, 2, 3, 1), "CT": (0, 2, 1), "CL": (0, 2, 1)}
@@ -81,9 +82,27 @@ def source_outputs(outputs: Mapping[str, Array], graph: Graph) -> dict[str, Arra
 
 
 def real_inputs(samples: Array, graph: Graph, index: int = 0) -> Array:
-    """User samples `(n, …)` as the float32 batch that input `index` of a float graph takes."""
+    """User samples `(n, …)` as the batch that input `index` of a float graph takes: float32, or int32 indices."""
     entry = graph.inputs[index]
+    if graph.tensors[entry.tensor].dtype is DType.INT32:
+        return _indices(samples, graph, index)
     return preprocess(to_graph_layout(samples, entry, graph.tensors[entry.tensor].shape), entry.preprocess)
+
+
+def _indices(samples: Array, graph: Graph, index: int) -> Array:
+    """User samples of an input of indices as int32; ConfigError TC-C107 where they are not whole numbers of that size.
+
+    Beyond int32 there is no table, so such an index is a mistake and not clamped.
+    """
+    entry = graph.inputs[index]
+    whole = samples.astype(np.int32)
+    if not np.array_equal(whole, samples):
+        raise ConfigError(
+            "TC-C107",
+            f"input {entry.tensor!r} takes indices; the samples are not whole numbers of 32 bits",
+            fix="give the indices as integers",
+        )
+    return to_graph_layout(whole, entry, graph.tensors[entry.tensor].shape)
 
 
 def inputs_by_name(samples: Array | Mapping[str, Array], graph: Graph) -> dict[str, Array]:
@@ -122,6 +141,8 @@ def integer_inputs(samples: Array, graph: Graph, index: int = 0) -> Array:
     """
     entry = graph.inputs[index]
     tensor = graph.tensors[entry.tensor]
+    if tensor.dtype is DType.INT32 and tensor.qparams is None:
+        return _indices(samples, graph, index)
     if samples.dtype == tensor.dtype.numpy and tensor.dtype is not DType.FLOAT32:
         return to_graph_layout(samples, entry, tensor.shape)
     return quantize_values(real_inputs(samples, graph, index), tensor.quantization, tensor.dtype)
@@ -131,3 +152,9 @@ def integer_batches(samples: Array | Mapping[str, Array], graph: Graph) -> dict[
     """`inputs_by_name` as the integer batches that a quantized graph takes."""
     named = inputs_by_name(samples, graph)
     return {name: integer_inputs(array, graph, i) for i, (name, array) in enumerate(named.items())}
+
+
+def noise_range(graph: Graph, name: str) -> tuple[int, int]:
+    """The values an input is tried with: its integer range; for indices, the table and one step beyond each end."""
+    tables = [graph.tensors[op.table].shape[0] for op in graph.consumers(name) if isinstance(op, Embedding)]
+    return (-1, max(tables)) if tables else integer_range(graph.tensors[name].dtype)

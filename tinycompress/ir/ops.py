@@ -351,8 +351,9 @@ class LSTM(Op):
     """Every step of an LSTM `[t,c] → [t,units]`. inputs = (x, hidden, cell), outputs = (y, next hidden, next cell).
 
     Gates stand in the order input, forget, cell, output: `input_weights` `(4, units, c)`, `recurrent_weights`
-    `(4, units, units)`, `bias` `(4, units)`. The states are `(units,)`; quantized, the hidden state has the parameters
-    of y and the cell state is int16 with a power of two as its scale. `cell_clip` > 0 bounds the cell state.
+    `(4, units, units)`, `bias` `(4, units)`. The states are `(units,)`, kept between inferences or both constants from
+    which every inference starts; quantized, the hidden state has the parameters of y and the cell state is int16 with
+    a power of two as its scale. `cell_clip` > 0 bounds the cell state.
     """
 
     input_weights: str = _constant()

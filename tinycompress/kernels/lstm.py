@@ -10,7 +10,7 @@ from tinycompress.ir.quant_params import Scaling, log2_of_scale, lstm_params
 from tinycompress.ir.shapes import row_count
 from tinycompress.ir.tensor import Array, DType
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
-from tinycompress.kernels.packing import INT32_MAX, Scalars, are_activations, describe, estimate
+from tinycompress.kernels.packing import INT32_MAX, Scalars, describe, estimate
 
 SMALLEST_CELL_EXPONENT, LARGEST_CELL_EXPONENT = -20, 0
 """Scales 2^n of the cell state: below, its 16 bits would hold nothing; above, its products leave int32."""
@@ -42,11 +42,16 @@ def _biases(op: LSTM, graph: Graph) -> tuple[Array, Array]:
 
 
 def supports(op: LSTM, graph: Graph) -> bool:
-    """int8 but for an int16 cell state; symmetric int8 weights; sums that fit int32; a cell scale within its range."""
+    """int8 but for an int16 cell state; symmetric int8 weights; sums that fit int32; a cell scale within its range.
+
+    Both initial states are constants, or neither is.
+    """
     x, hidden, cell, y, kept, inner = (graph.tensors[n] for n in (*op.inputs, *op.outputs))
     weights = [graph.tensors[n] for n in (op.input_weights, op.recurrent_weights)]
     narrow = all(t.dtype is DType.INT8 for t in (x, hidden, y, kept, *weights))
-    if not narrow or cell.dtype is not DType.INT16 or inner.dtype is not DType.INT16 or not are_activations(op, graph):
+    if not narrow or cell.dtype is not DType.INT16 or inner.dtype is not DType.INT16:
+        return False
+    if x.is_constant or hidden.is_constant is not cell.is_constant:
         return False
     exponent = log2_of_scale(cell.quantization.tensor_scale)
     symmetric = not any(any(w.quantization.zero_point) for w in weights) and not cell.quantization.tensor_zero_point
@@ -72,6 +77,17 @@ def _pairs(name: str, values: tuple[Scaling, ...]) -> Scalars:
 
 def _pair(name: str, value: Scaling) -> Scalars:
     return ((f"{name}_multiplier", value[0]), (f"{name}_shift", value[1]))
+
+
+def _initial(op: LSTM, graph: Graph) -> tuple[PackedArray, ...]:
+    """The initial states where they are constants."""
+    hidden, cell = (graph.tensors[n] for n in op.inputs[1:])
+    if not hidden.is_constant:
+        return ()
+    return (
+        PackedArray("initial_hidden", hidden.constant, describe(hidden, "initial hidden state", "unit"), 1),
+        PackedArray("initial_cell", cell.constant, describe(cell, "initial cell state", "unit")),
+    )
 
 
 def pack(op: LSTM, graph: Graph, rounding: Rounding) -> PackedKernel:
@@ -104,6 +120,7 @@ def pack(op: LSTM, graph: Graph, rounding: Rounding) -> PackedKernel:
             PackedArray(
                 "recurrent_bias", recurrent_bias.astype(np.int32), "minus hidden zero point times the sum of weights"
             ),
+            *_initial(op, graph),
         ),
     )
 

@@ -10,8 +10,8 @@ from tinycompress.config import Config
 from tinycompress.data import Dataset, load_data, spread
 from tinycompress.errors import ConfigError
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
-from tinycompress.ir.inputs import inputs_by_name, real_inputs
-from tinycompress.ir.tensor import Array
+from tinycompress.ir.inputs import inputs_by_name, noise_range, real_inputs
+from tinycompress.ir.tensor import Array, DType
 from tinycompress.ir.verify import to_quant_graph
 from tinycompress.npz import read_npz
 from tinycompress.pipeline.settings import RANDOM
@@ -55,8 +55,7 @@ def calibration_inputs(graph: Graph, config: Config, dataset: Dataset | None) ->
     count, source = config.data.calibration_samples, config.data.calibration
     if source == RANDOM:
         rng = np.random.default_rng(config.seed)
-        shapes = [graph.tensors[name].shape for name in graph.input_names]
-        return tuple(rng.standard_normal((count, *s)).astype(np.float32) for s in shapes), RANDOM_NOTE
+        return tuple(_noise(graph, name, count, rng) for name in graph.input_names), RANDOM_NOTE
     if source is not None:
         is_file = Path(source).suffix == ".npz"
         arrays = read_inputs(Path(source), graph) if is_file else _of(load_data(source, seed=config.seed), graph)
@@ -70,6 +69,15 @@ def calibration_inputs(graph: Graph, config: Config, dataset: Dataset | None) ->
         )
     chosen = [a[spread(len(a), count)] for a in arrays]
     return tuple(real_inputs(a, graph, i) for i, a in enumerate(chosen)), None
+
+
+def _noise(graph: Graph, name: str, count: int, rng: np.random.Generator) -> Array:
+    """Standard normal values, or indices of the table's rows."""
+    tensor = graph.tensors[name]
+    if tensor.dtype is DType.INT32:
+        low, high = noise_range(graph, name)
+        return rng.integers(low + 1, high, (count, *tensor.shape)).astype(np.int32)
+    return rng.standard_normal((count, *tensor.shape)).astype(np.float32)
 
 
 def _of(dataset: Dataset, graph: Graph) -> tuple[Array, ...]:

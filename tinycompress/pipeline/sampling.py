@@ -8,10 +8,8 @@ import numpy as np
 
 from tinycompress.config import Config
 from tinycompress.data import Dataset
-from tinycompress.ir.fixedpoint import integer_range
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.ir.inputs import integer_batches, integer_inputs
-from tinycompress.ir.ops import Embedding
+from tinycompress.ir.inputs import integer_batches, integer_inputs, noise_range
 from tinycompress.ir.tensor import Array
 from tinycompress.pipeline.quantizing import read_inputs
 
@@ -40,9 +38,3 @@ def integer_samples(
             noise[index] = value
         samples[name] = noise
     return samples
-
-
-def noise_range(graph: QuantGraph, name: str) -> tuple[int, int]:
-    """The values an input is tried with: its integer range; for indices, the table and one step beyond each end."""
-    tables = [graph.tensors[op.table].shape[0] for op in graph.consumers(name) if isinstance(op, Embedding)]
-    return (-1, max(tables)) if tables else integer_range(graph.tensors[name].dtype)

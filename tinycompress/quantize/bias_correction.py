@@ -29,7 +29,8 @@ def corrected_biases(graph: Graph, quantized: QuantGraph, inputs: Mapping[str, A
     samples = {name: array[:SAMPLES] for name, array in inputs.items()}
     floats = float_reference.run(graph, samples).tensors
     tensors = dict(quantized.tensors)
-    values = {n: quantize_values(v, tensors[n].quantization, tensors[n].dtype) for n, v in samples.items()}
+    values = {n: v if v.dtype == np.int32 else quantize_values(v, tensors[n].quantization, tensors[n].dtype)
+              for n, v in samples.items()}  # fmt: skip
     values.update(initial_state(quantized, len(next(iter(samples.values()))), None))
     for op, float_op in zip(quantized.ops, graph.ops, strict=True):
         if isinstance(op, WEIGHTED) and isinstance(float_op, WEIGHTED) and op.bias is not None:

@@ -63,9 +63,9 @@ def quantize_symmetric(weights: Tensor, qparams: QParams) -> Tensor:
 
 
 def quantize_bias(bias: Tensor, input_scale: float, weights: QParams) -> Tensor:
-    """A float bias as int32 of scale s_x · s_w per channel, saturated."""
+    """A float bias as int32 of scale s_x · s_w per channel (its first axis), saturated."""
     scales = np.asarray(weights.scale) * input_scale
-    real = bias.constant.astype(np.float64) / scales
+    real = bias.constant.astype(np.float64) / scales.reshape(-1, *(1,) * (len(bias.shape) - 1))
     values = np.clip(np.sign(real) * np.floor(np.abs(real) + 0.5), -(2.0**31), 2.0**31 - 1).astype(np.int32)
     qparams = QParams(tuple(scales), (0,) * len(scales), None if weights.is_per_tensor else 0, bits=32)
     return Tensor(bias.name, bias.shape, DType.INT32, qparams, values, bias.source)
@@ -75,9 +75,13 @@ def quantize_operand(tensor: Tensor, qparams: QParams | None = None) -> Tensor:
     """A constant operand or slope as int8, asymmetric per tensor; with its own range unless `qparams` is given."""
     data: Array = tensor.constant
     qparams = activation_qparams(float(data.min()), float(data.max())) if qparams is None else qparams
-    return Tensor(
-        tensor.name, tensor.shape, DType.INT8, qparams, quantize_values(data, qparams, DType.INT8), tensor.source
-    )
+    dtype = activation_dtype(qparams)
+    return Tensor(tensor.name, tensor.shape, dtype, qparams, quantize_values(data, qparams, dtype), tensor.source)
+
+
+def activation_dtype(qparams: QParams) -> DType:
+    """int8, or int16 for parameters of 16 bits (the cell state of an LSTM)."""
+    return DType.INT16 if qparams.bits == 16 else DType.INT8
 
 
 def function_table(op: o.Table, x: QParams, y: QParams, name: str) -> Tensor:

@@ -11,18 +11,18 @@ from tinycompress.execute import float_reference, reference
 from tinycompress.ir.fixedpoint import quantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.tensor import Array, DType
-from tinycompress.quantize.calibrate import batch_size
+from tinycompress.quantize.calibrate import batch_size, carries_state
 
 
 def predict(graph: Graph, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
     """Every output over all samples `(n, …)`, as the graph gives it: float32, or integers from a QuantGraph.
 
     `inputs` are what the graph takes, the one input's array or by name; for a QuantGraph real values (floats, after
-    preprocessing) are quantized first. A graph with state takes the samples as one sequence, in order.
+    preprocessing) are quantized first. A graph that `carries_state` takes the samples as one sequence, in order.
     """
     arrays = dict(inputs) if isinstance(inputs, Mapping) else {graph.input_names[0]: np.asarray(inputs)}
     samples = len(next(iter(arrays.values())))
-    step = batch_size(graph)
+    step, is_carried = batch_size(graph), carries_state(graph)
     parts: dict[str, list[Array]] = {name: [] for name in graph.outputs}
     state: Mapping[str, Array] | None = None
     for first in range(0, max(samples, 1), step):
@@ -31,7 +31,7 @@ def predict(graph: Graph, inputs: Array | Mapping[str, Array]) -> dict[str, Arra
             result = reference.run(graph, _integers(graph, batch), state, keep_tensors=False)
         else:
             result = float_reference.run(graph, batch, state, keep_tensors=False)
-        state = result.state
+        state = result.state if is_carried else None
         for name, value in result.outputs.items():
             parts[name].append(value)
     return {name: np.concatenate(values) for name, values in parts.items()}

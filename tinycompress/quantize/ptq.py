@@ -15,6 +15,7 @@ from tinycompress.quantize.bias_correction import corrected_biases
 from tinycompress.quantize.calibrate import Calibration, calibration_inputs, observe
 from tinycompress.quantize.equalize import equalize
 from tinycompress.quantize.ranges import WeightScales, weight_scales
+from tinycompress.quantize.recurrent import cell_tensors, quantize_lstm
 from tinycompress.quantize.sharing import activation_parameters
 
 
@@ -75,7 +76,10 @@ def quantize(
 
 
 def require_quantizable(graph: Graph) -> None:
-    """ModelError TC-M403 for what folding left without an integer form or quantized, TC-M414 for state and lookups."""
+    """ModelError TC-M403 for what folding left without an integer form or quantized.
+
+    UnsupportedOpError TC-M414 for SVDF, and for an LSTM's int16 cell state where another operator reads it.
+    """
     found = [op for op in graph.ops if isinstance(op, (*FLOAT_ONLY, o.Quantize))]
     if found:
         raise ModelError(
@@ -84,12 +88,23 @@ def require_quantizable(graph: Graph) -> None:
             where=graph.name,
             fix="a BatchNorm must follow a convolution or a fully connected layer; bring quantized models as they are",
         )
-    recurrent = [f"{op.name} ({op.kind})" for op in graph.ops if isinstance(op, o.SVDF | o.LSTM | o.Embedding)]
-    if recurrent:
+    streaming = [f"{op.name} ({op.kind})" for op in graph.ops if isinstance(op, o.SVDF)]
+    if streaming:
         raise UnsupportedOpError(
             "TC-M414",
-            f"operators with state or indices cannot be quantized here: {', '.join(recurrent)}",
+            f"operators with a memory cannot be quantized here: {', '.join(streaming)}",
             fix="bring the model as an int8 .tflite file",
+        )
+    cells = cell_tensors(graph)
+    readers = {
+        op.name for op in graph.ops if cells.intersection(op.inputs[:2] if isinstance(op, o.LSTM) else op.inputs)
+    }
+    if readers:
+        raise UnsupportedOpError(
+            "TC-M414",
+            "the cell state of an LSTM is int16 and no input of other operators",
+            where=", ".join(sorted(readers)),
+            fix="compute with the hidden state, or make the cell state an output of the network",
         )
 
 
@@ -97,13 +112,13 @@ def with_parameters(
     graph: Graph, parameters: dict[str, QParams], settings: WeightSettings, rounding: Rounding = Rounding.DOUBLE
 ) -> QuantGraph:
     """The integer graph, given the parameters of every activation and constant operand."""
-    tensors: dict[str, Tensor] = {}
+    tensors = {n: t for n, t in graph.tensors.items() if t.dtype is DType.INT32 and not t.is_constant}
     for name, qparams in parameters.items():
         tensor = graph.tensors[name]
         if tensor.is_constant:
             tensors[name] = constants.quantize_operand(tensor, qparams)
         else:
-            tensors[name] = replace(tensor, dtype=DType.INT8, qparams=qparams)
+            tensors[name] = replace(tensor, dtype=constants.activation_dtype(qparams), qparams=qparams)
     ops: list[o.Op] = []
     notes = list(graph.notes)
     for op in graph.ops:
@@ -116,6 +131,8 @@ def with_parameters(
 
 def _with_own_constants(op: o.Op, graph: Graph, tensors: dict[str, Tensor]) -> o.Op:
     """The operator with constants that others also own renamed: their scales differ between users."""
+    if isinstance(op, o.Embedding):
+        return op
     shared = [n for n in op.constants() if n in tensors or len(graph.consumers(n)) > 1]
     return op.renamed({n: f"{n}_of_{op.name}" for n in shared}) if shared else op
 
@@ -141,6 +158,9 @@ def _quantize_op(
             return op, [f"{op.name}: large biases coarsen the weights of {made.coarser_channels} channels"]
     elif isinstance(op, o.PReLU) and isinstance(original, o.PReLU):
         tensors[op.alpha] = constants.quantize_operand(constants.renamed(graph.tensors[original.alpha], op.alpha))
+    elif isinstance(op, o.LSTM) and isinstance(original, o.LSTM):
+        x = tensors[op.inputs[0]].quantization
+        tensors.update(quantize_lstm(op, original, graph.tensors, x, settings.method_for(op)))
     elif isinstance(op, o.Table):
         name = f"{op.name}_table"
         x, y = tensors[op.inputs[0]].quantization, tensors[op.output].quantization

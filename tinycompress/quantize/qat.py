@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinycompress.errors import ModelError, QualityError
+from tinycompress.errors import ModelError, QualityError, UnsupportedOpError
 from tinycompress.execute.torch_module import Batch, GraphModule, parts, take
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
@@ -71,6 +71,17 @@ class LearnedWeights(WeightSettings):
         return self.method if found is None else lambda rows: np.maximum(found, SMALLEST_SCALE)
 
 
+def _require_trainable(graph: Graph) -> None:
+    """UnsupportedOpError TC-M421 for operators whose inside is not simulated."""
+    found = [f"{op.name} ({op.kind})" for op in graph.ops if isinstance(op, o.LSTM | o.Embedding)]
+    if found:
+        raise UnsupportedOpError(
+            "TC-M421",
+            f"operators that quantization-aware training does not simulate: {', '.join(found)}",
+            fix="quantize after training: set qat.epochs to 0",
+        )
+
+
 class QatQuantizer(nn.Module):
     """The fake quantizer of one folded graph; trains and saves with the GraphModule that holds it.
 
@@ -86,6 +97,7 @@ class QatQuantizer(nn.Module):
         if method not in METHODS:
             raise ModelError("TC-M420", f"no training quantizer {method!r}", fix=f"one of {', '.join(METHODS)}")
         require_quantizable(graph)
+        _require_trainable(graph)
         self.graph = graph
         self.method = method
         self.is_frozen = False

@@ -14,6 +14,7 @@ from tinycompress.ir.inputs import preprocess
 from tinycompress.ir.tensor import QParams
 from tinycompress.quantize.observers import Range
 from tinycompress.quantize.ranges import activation_qparams
+from tinycompress.quantize.recurrent import cell_qparams, cell_tensors
 
 SAME_SCALE: tuple[type[o.Op], ...] = (
     o.AveragePool2D, o.MaxPool2D, o.Reshape, o.Pad, o.Transpose, o.Slice, o.ResizeNearest, o.ResizeBilinear,
@@ -74,13 +75,22 @@ class Groups:
 
 
 def scale_groups(graph: Graph, given: Mapping[str, Given]) -> Groups:
-    """Groups of tensors (activations, and constant operands of SAME_SCALE operators) that share their parameters."""
+    """Groups of tensors (activations, and constant operands of SAME_SCALE operators) that share their parameters.
+
+    An LSTM's hidden state is its output, what Embedding makes are rows of its table.
+    """
     groups = Groups()
     for op in graph.ops:
         if isinstance(op, SAME_SCALE):
             for name in op.inputs:
                 if not (isinstance(op, o.Concat) and name in given):
                     groups.join(op.output, name)
+        elif isinstance(op, o.LSTM):
+            y, (_, hidden, cell) = op.outputs[0], op.inputs
+            for a, b in ((y, op.outputs[1]), (y, hidden), (cell, op.outputs[2])):
+                groups.join(a, b)
+        elif isinstance(op, o.Embedding):
+            groups.join(op.output, op.table)
     for state in graph.states:
         groups.join(state.read, state.write)
         if state.initial is not None:
@@ -95,13 +105,17 @@ def activation_parameters(graph: Graph, ranges: Mapping[str, Range]) -> dict[str
     when a group needs two different fixed scales.
     """
     given = given_parameters(graph)
-    groups = scale_groups(graph, given)
+    groups, cells = scale_groups(graph, given), cell_tensors(graph)
     members: dict[str, list[str]] = {}
     for name in (*ranges, *_constant_operands(graph)):
         members.setdefault(groups.find(name), []).append(name)
     result: dict[str, QParams] = {}
     for names in members.values():
-        qparams = _group_parameters(names, {n: _range(graph, n, ranges) for n in names}, given)
+        found = {n: _range(graph, n, ranges) for n in names}
+        if cells.intersection(names):
+            qparams = cell_qparams(min(low for low, _ in found.values()), max(high for _, high in found.values()))
+        else:
+            qparams = _group_parameters(names, found, given)
         result.update(dict.fromkeys(names, qparams))
     return result
 
@@ -109,7 +123,8 @@ def activation_parameters(graph: Graph, ranges: Mapping[str, Range]) -> dict[str
 def _constant_operands(graph: Graph) -> list[str]:
     operands = [n for op in graph.ops for n in op.inputs if graph.tensors[n].is_constant]
     initial = [s.initial for s in graph.states if s.initial is not None]
-    return list(dict.fromkeys([*operands, *initial]))
+    tables = [op.table for op in graph.ops if isinstance(op, o.Embedding)]
+    return list(dict.fromkeys([*operands, *initial, *tables]))
 
 
 def _range(graph: Graph, name: str, ranges: Mapping[str, Range]) -> Range:
