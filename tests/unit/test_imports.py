@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "assets": set(),
     "templates": set(),
     "user_code": set(),
-    "gpu": IR | {"build", "compress", "emit", "passes", "execute", "quantize", "data", "assets"},
+    "gpu": IR | {"build", "compress", "emit", "passes", "execute", "quantize", "data", "assets", "frontends", "zoo"},
     "report": set(),
     "zoo": {"ir"},
     "data": {"assets", "user_code"},

@@ -1,4 +1,4 @@
-"""Networks to time where the user brings none: 3x3 convolutions with random 2:4 weights, in several widths."""
+"""Networks to time where the user brings none: 3x3 convolutions of several widths and the zoo's; random 2:4 weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tinycompress.ir.tensor import Array, DType, QParams, Tensor
 from tinycompress.ir.verify import to_quant_graph
 
 IMAGE, CLASSES, DEPTH = 14, 10, 4
+CALIBRATION_SAMPLES = 4
 
 
 def convolutional(width: int, seed: int = 0) -> QuantGraph:
@@ -54,3 +55,22 @@ def convolutional(width: int, seed: int = 0) -> QuantGraph:
     pruned = apply_masks(graph, magnitude_masks(graph))
     assert isinstance(pruned, QuantGraph)
     return pruned
+
+
+def from_zoo(name: str, seed: int = 0) -> QuantGraph:
+    """A network of the zoo with fresh weights, pruned to 2:4 by magnitude and quantized on random samples.
+
+    Its times are those of any trained network of this architecture. Imports torch.
+    """
+    from tinycompress.compress.network import initialise
+    from tinycompress.frontends.torch_export import import_module
+    from tinycompress.passes import prepare_for_training
+    from tinycompress.quantize.ptq import quantize
+    from tinycompress.zoo import ZOO
+
+    about = ZOO[name]
+    graph = import_module(about.build(), about.input_shape, name, about.preprocess)
+    graph = initialise(prepare_for_training(graph), seed)
+    shape = (CALIBRATION_SAMPLES, *graph.tensors[graph.input_names[0]].shape)
+    samples = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return quantize(apply_masks(graph, magnitude_masks(graph)), (samples,), weights="minmax")

@@ -1,9 +1,11 @@
 """PyTorch's own 2:4 path (`torch.sparse` semi-structured), found by trying: the peer that our kernels stand beside.
 
-    python -m tinycompress.gpu.peer int8|fp16 SIZE…     squares, one JSON object a line
+    python -m tinycompress.gpu.peer int8|fp16 SHAPE…     one JSON object a line
 
-A layer is its matrix product: weights `(rows, columns)` times `(columns, pixels · batch)`. A convolution is timed as
-the product of its patches, which are made beforehand, so the peer's times leave the gathering out.
+A shape is M = N = K, such as 4096, or ROWSxCOLUMNSxPIXELS: weights `(rows, columns)` times `(columns, pixels)`. A layer
+is its product with pixels · batch columns. A convolution is timed as the product of its patches, which are made
+beforehand, so the peer's times leave the gathering out. Dense and 2:4 are each asked for the product and for its
+transpose, and the faster one counts.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import statistics
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -26,13 +28,17 @@ from tinycompress.gpu.masks import GROUP, Layer
 from tinycompress.gpu.packing import rounded_up
 from tinycompress.gpu.report import LayerTime
 
+DEVICE = "cuda"
 WARMUP, REPEAT = 50, 200
-CALLS = 10
-"""Products between two events: what Python needs to launch one is not in the time."""
+CALLS, SAMPLE_US = 10, 1000.0
+"""Products between two events: CALLS, so that what Python needs to launch one is not in the time; fewer where they take
+longer than SAMPLE_US. Operands stay where the last product left them, in L2 if they fit."""
 CHECKED_ROWS = 256
 """Rows of a product that are compared with the masked dense one."""
 WIDTH_UNIT = 32
 """Right-hand columns are padded to whole ones; both backends want it."""
+MAX_ERROR = 1e-2
+"""Of a result, relative to the masked dense one's largest value; beyond it a product is wrong and not timed."""
 
 _CLASSES = {"cusparselt": "SparseSemiStructuredTensorCUSPARSELT", "cutlass": "SparseSemiStructuredTensorCUTLASS"}
 _UNITS = {
@@ -61,15 +67,25 @@ class Features:
 class PeerTime:
     """One product by one backend: median µs, and the largest error relative to the masked dense result.
 
-    `algorithm` is cuSPARSELt's, the best one it found for the shape. `reason` says why something is missing.
+    `form` is how the 2:4 product was the fastest: cuSPARSELt's algorithm, and whether it made the transpose. `reason`
+    says why something is missing.
     """
 
     backend: str
     dense_us: float | None
     sparse_us: float | None
     error: float | None
-    algorithm: int | None = None
+    form: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to multiply; `is_transposed` when `work` makes `(pixels, rows)`."""
+
+    name: str
+    work: Callable[[], Tensor]
+    is_transposed: bool = False
 
 
 def features() -> Features:
@@ -116,49 +132,51 @@ def shape_obstacle(rows: int, columns: int, dtype: str, backend: str = "") -> st
 
 def masked(rows: int, columns: int, dtype: str, seed: int = 0) -> Tensor:
     """Random 2:4 weights on the GPU: two of every four at random places."""
-    generator = torch.Generator("cuda").manual_seed(seed)
-    order = torch.rand(rows, columns // GROUP, GROUP, generator=generator, device="cuda").argsort(-1)
+    generator = torch.Generator(DEVICE).manual_seed(seed)
+    order = torch.rand(rows, columns // GROUP, GROUP, generator=generator, device=DEVICE).argsort(-1)
     keep = (order < 2).view(rows, columns)
     return random_matrix(rows, columns, dtype, generator) * keep
 
 
 def random_matrix(rows: int, columns: int, dtype: str, generator: torch.Generator) -> Tensor:
     if dtype == "int8":
-        return torch.randint(-127, 128, (rows, columns), generator=generator, device="cuda", dtype=torch.int8)
-    return torch.randn(rows, columns, generator=generator, device="cuda", dtype=torch.float16)
+        return torch.randint(-127, 128, (rows, columns), generator=generator, device=DEVICE, dtype=torch.int8)
+    return torch.randn(rows, columns, generator=generator, device=DEVICE, dtype=torch.float16)
 
 
 def time_us(work: Callable[[], object], warmup: int = WARMUP, repeat: int = REPEAT) -> float:
-    """Median µs of a call, by CUDA events around CALLS of them, as a CUDA graph where PyTorch can record one."""
+    """Median µs of a call, by CUDA events around up to CALLS of them, as a CUDA graph where PyTorch can record one."""
     for _ in range(warmup):
         work()
     torch.cuda.synchronize()
-    several = _recorded(work) or partial(_calls, work)
+    calls = min(max(int(SAMPLE_US / max(_between_events(work), 1.0)), 1), CALLS)
+    several = _recorded(work, calls) or partial(_calls, work, calls)
     several()
     torch.cuda.synchronize()
-    times = []
-    for _ in range(repeat):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        begin.record()
-        several()
-        end.record()
-        end.synchronize()
-        times.append(1000.0 * begin.elapsed_time(end) / CALLS)
-    return float(statistics.median(times))
+    return float(statistics.median(_between_events(several) / calls for _ in range(repeat)))
 
 
-def _calls(work: Callable[[], object]) -> None:
-    for _ in range(CALLS):
+def _between_events(work: Callable[[], object]) -> float:
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    begin.record()
+    work()
+    end.record()
+    end.synchronize()
+    return float(1000.0 * begin.elapsed_time(end))
+
+
+def _calls(work: Callable[[], object], calls: int) -> None:
+    for _ in range(calls):
         work()
 
 
-def _recorded(work: Callable[[], object]) -> Callable[[], None] | None:
-    """CALLS calls as one graph; None where they cannot be recorded."""
+def _recorded(work: Callable[[], object], calls: int) -> Callable[[], None] | None:
+    """Several calls as one graph; None where they cannot be recorded."""
     graph = torch.cuda.CUDAGraph()
     try:
         # A recording that fails leaves its stream the current one; the outer context brings back ours.
         with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
-            _calls(work)
+            _calls(work, calls)
     except _FAILURES:
         torch.cuda.synchronize()
         return None
@@ -191,34 +209,75 @@ def time_product(
             continue
         try:
             weights = masked(rows, columns, dtype)
-            right = random_matrix(width, columns, dtype, torch.Generator("cuda").manual_seed(1)).t()
+            right = random_matrix(width, columns, dtype, torch.Generator(DEVICE).manual_seed(1)).t()
             if dense_us is None:
-                multiply = torch._int_mm if dtype == "int8" else torch.mm
-                dense_us = time_us(partial(multiply, weights, right), warmup, repeat)
+                dense_us = _fastest(dense_forms(weights, right), weights, right, warmup, repeat)[0]
             with _prototype_warnings_ignored():
-                work, algorithm = _sparse_product(backend, weights, right)
-                error = _error(work(), weights, right)
-                sparse_us = time_us(work, warmup, repeat)
+                forms = sparse_forms(backend, weights, right)
+                sparse_us, form, error = _fastest(forms, weights, right, warmup, repeat)
             note = "PyTorch gives int8 sums here: not comparable" if error is None else ""
-            results.append(PeerTime(backend, dense_us, sparse_us, error, algorithm, note))
+            results.append(PeerTime(backend, dense_us, sparse_us, error, form, note))
         except _FAILURES as failure:
-            lines = str(failure).splitlines() or [type(failure).__name__]
-            results.append(PeerTime(backend, dense_us, None, None, reason=f"PyTorch: {lines[0]}"))
+            results.append(PeerTime(backend, dense_us, None, None, reason=_words(failure)))
     return tuple(results)
 
 
-def _sparse_product(backend: str, weights: Tensor, right: Tensor) -> tuple[Callable[[], Tensor], int | None]:
-    """`weights` packed, times `right`: with cuSPARSELt by the algorithm that its own search finds the fastest, and with
-    whole sums; where that call is not as it was, by the public one."""
+def _words(failure: BaseException) -> str:
+    lines = str(failure).splitlines() or [type(failure).__name__]
+    return f"PyTorch: {lines[0]}"
+
+
+def _fastest(
+    forms: Iterable[Form], weights: Tensor, right: Tensor, warmup: int, repeat: int
+) -> tuple[float, str, float | None]:
+    """µs, name and error of the fastest form; those that fail or are wrong are passed over unless all do."""
+    best: tuple[float, str, float | None] | None = None
+    first: BaseException | None = None
+    for form in forms:
+        try:
+            product = form.work()
+            error = _error(product.t() if form.is_transposed else product, weights, right)
+            if error is not None and error > MAX_ERROR:
+                raise ValueError(f"the result differs by {error:.1g} from the masked dense one")
+            us = time_us(form.work, warmup, repeat)
+        except _FAILURES as failure:
+            first = first or failure
+            continue
+        if best is None or us < best[0]:
+            best = us, form.name, error
+    if best is None:
+        raise first or RuntimeError("it has no such product")
+    return best
+
+
+def dense_forms(weights: Tensor, right: Tensor) -> Iterator[Form]:
+    """The product and its transpose."""
+    multiply = torch._int_mm if weights.dtype is torch.int8 else torch.mm
+    yield Form("", partial(multiply, weights, right))
+    yield Form("transposed", partial(multiply, right.t(), weights.t()), True)
+
+
+def sparse_forms(backend: str, weights: Tensor, right: Tensor) -> Iterator[Form]:
+    """`weights` packed, times `right`: with cuSPARSELt by its first algorithm and by the one that its own search finds,
+    with whole sums, as it is and transposed; where that call is not as it was, by the public one."""
     packed: Any = getattr(torch.sparse, _CLASSES[backend]).from_dense(weights)
+    own = False
     if backend == "cusparselt":
         options: dict[str, Any] = {"out_dtype": torch.int32} if weights.dtype is torch.int8 else {}
-        with suppress(*_FAILURES):
-            algorithm = int(torch._cslt_sparse_mm_search(packed.packed, right, **options))
-            work = partial(torch._cslt_sparse_mm, packed.packed, right, alg_id=algorithm, **options)
-            work()
-            return work, algorithm
-    return partial(torch.mm, packed, right), None
+        for is_transposed in (False, True):
+            given = options | ({"transpose_result": True} if is_transposed else {})
+            algorithms = [0]
+            with suppress(*_FAILURES):
+                algorithms.append(int(torch._cslt_sparse_mm_search(packed.packed, right, **given)))
+            for algorithm in dict.fromkeys(algorithms):
+                with suppress(*_FAILURES):
+                    work = partial(torch._cslt_sparse_mm, packed.packed, right, alg_id=algorithm, **given)
+                    work()
+                    own = True
+                    name = f"algorithm {algorithm}{', transposed' if is_transposed else ''}"
+                    yield Form(name, work, is_transposed)
+    if not own:
+        yield Form("", partial(torch.mm, packed, right))
 
 
 def _error(product: Tensor, weights: Tensor, right: Tensor) -> float | None:
@@ -241,16 +300,25 @@ def layer_times(layer: Layer, dtypes: Sequence[str], batches: Sequence[int]) -> 
     return tuple(times)
 
 
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """Rows, columns and pixels of ``64x576x1024``; ``4096`` is a square."""
+    numbers = [int(word) for word in text.split("x")]
+    if len(numbers) not in (1, 3) or min(numbers) < 1:
+        raise ValueError(text)
+    return (numbers[0], numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Features first, then one line for every size and backend, each written as soon as it is known."""
-    parser = argparse.ArgumentParser(prog="python -m tinycompress.gpu.peer", description="Squares by PyTorch.")
+    """Features first, then one line for every shape and backend, each written as soon as it is known."""
+    parser = argparse.ArgumentParser(prog="python -m tinycompress.gpu.peer", description="Products by PyTorch.")
     parser.add_argument("dtype", choices=sorted(_DTYPES))
-    parser.add_argument("sizes", nargs="+", type=int)
+    parser.add_argument("shapes", nargs="+", type=parse_shape, help="4096, or ROWSxCOLUMNSxPIXELS")
     given = parser.parse_args(arguments)
     print(json.dumps({"features": asdict(features())}), flush=True)
-    for size in given.sizes:
-        for found in time_product(size, size, size, given.dtype):
-            print(json.dumps({"dtype": given.dtype, "size": size, **asdict(found)}), flush=True)
+    for rows, columns, pixels in given.shapes:
+        for found in time_product(rows, columns, pixels, given.dtype):
+            line = {"dtype": given.dtype, "shape": [rows, columns, pixels], **asdict(found)}
+            print(json.dumps(line), flush=True)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -169,15 +170,8 @@ def verdict_lines(comparison: Comparison) -> list[str]:
             for t in line.times
             if (t.engine, t.dtype, t.batch) == (engine, dtype, batch) and t.dense_us and t.sparse_us
         ]
-        if not both:
-            continue
-        dense, sparse = sum(d for _, d, _ in both), sum(s for _, _, s in both)
-        losers = [name for name, d, s in both if s > d]
-        lost = f"; 2:4 is slower in {len(losers)} of {len(both)} layers ({', '.join(losers)})" if losers else ""
-        lines.append(
-            f"{engine} {dtype} batch {batch}: eligible layers {dense:.1f} us dense, {sparse:.1f} us 2:4, "
-            f"{dense / sparse:.2f}x{lost}"
-        )
+        if both:
+            lines.append(totals_line(f"{engine} {dtype} batch {batch}", both))
     if comparison.gains:
         before, after = sum(g.before for g in comparison.gains), sum(g.after for g in comparison.gains)
         lines.append(f"channel permutation: kept magnitude {before:.4g} -> {after:.4g} (+{after / before - 1:.2%})")
@@ -187,6 +181,14 @@ def verdict_lines(comparison: Comparison) -> list[str]:
     if comparison.refusal:
         lines.append(comparison.refusal)
     return lines
+
+
+def totals_line(label: str, both: Sequence[tuple[str, float, float]]) -> str:
+    """The sums over eligible layers (name, dense µs, 2:4 µs), and which of them are slower as 2:4."""
+    dense, sparse = sum(d for _, d, _ in both), sum(s for _, _, s in both)
+    losers = [name for name, d, s in both if s > d]
+    lost = f"; 2:4 is slower in {len(losers)} of {len(both)} layers ({', '.join(losers)})" if losers else ""
+    return f"{label}: eligible layers {dense:.1f} us dense, {sparse:.1f} us 2:4, {dense / sparse:.2f}x{lost}"
 
 
 def microseconds(value: float | None) -> str:

@@ -2,12 +2,14 @@
 
 1. Squares with PyTorch, fp16 and int8: where 2:4 starts to pay, and by how much.
 2. The same squares with our kernels, int8, dense and 2:4, each checked against the host.
-3. Networks (three widths made here, and stored integer graphs named on the command line): the generated dense and 2:4
-   programs are byte-equal to the reference, then timed at batch 1 and 256.
+3. Networks (stored integer graphs named on the command line, architectures of the zoo, convolutions of three widths):
+   the generated dense and 2:4 programs are byte-equal to the reference, then timed at batch 1 and 256.
+4. The eligible layers of these networks with PyTorch, fp16 and int8.
 
 Every step runs by itself, PyTorch and the CUDA programs in processes of their own: one that fails says why and the
 others go on. The document is written after each. Needs torch, numpy, jinja2, nvcc and this package; without nvcc
-PyTorch's part remains. Ends with 6 (TC-D402) where there is no GPU, with the first failed step's code where one failed.
+PyTorch's squares remain. Ends with 6 (TC-D402) where there is no GPU, with the first failed step's code where one
+failed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +29,8 @@ from typing import Any
 
 from tinycompress.errors import DeviceError, ModelError, TinycompressError
 from tinycompress.gpu.generate import sparse_candidates, write_sweep
-from tinycompress.gpu.networks import convolutional
+from tinycompress.gpu.masks import find_layers
+from tinycompress.gpu.networks import convolutional, from_zoo
 from tinycompress.gpu.program import compile_cuda, run_checked
 from tinycompress.gpu.report import Versions
 from tinycompress.gpu.sweep_report import sweep_lines
@@ -38,11 +41,12 @@ from tinycompress.ir.store import load
 SIZES = (256, 512, 1024, 2048, 4096, 8192)
 BATCHES = (1, 256)
 WIDTHS = (32, 128, 256)
+NETWORKS = ("resnet8", "ds_cnn", "mobilenet_v1_025", "ad_autoencoder")
 DTYPES = ("fp16", "int8")
 TIME_LIMIT_S = 540.0
 """No step starts after this, and none goes on much longer; what was left out is said."""
-PEER_LIMIT_S, SQUARES_LIMIT_S = 120.0, 120.0
-"""Of one dtype of PyTorch's, and of all of our squares."""
+PEER_LIMIT_S, SQUARES_LIMIT_S, LAYERS_LIMIT_S = 120.0, 120.0, 90.0
+"""Of one dtype of PyTorch's squares, of all of ours, and of one dtype of PyTorch's layers."""
 MIN_RUN_S = 20.0
 """What a program that was started late may still take."""
 _EXIT_FAILED = 1
@@ -57,13 +61,17 @@ class Sweep:
         self.started = time.monotonic()
         self.exit_code = 0
         self.document: dict[str, Any] = {
-            "schema": 2, "versions": asdict(versions(None, None)), "steps": [], "squares": [], "networks": [],
-            "peer": [], "peer_features": None, "seconds": 0.0,
+            "schema": 3, "versions": asdict(versions(None, None)), "steps": [], "squares": [], "networks": [],
+            "peer": [], "layers": [], "peer_features": None, "seconds": 0.0,
         }  # fmt: skip
 
     @property
     def left_s(self) -> float:
         return self.limit_s - (time.monotonic() - self.started)
+
+    def run_limit_s(self) -> float:
+        """How long a program that starts now may take."""
+        return max(self.left_s, MIN_RUN_S)
 
     def step(self, name: str, work: Callable[[], None]) -> None:
         """Runs `work`; whatever goes wrong in it is recorded, not raised."""
@@ -103,24 +111,39 @@ def store_json(path: Path, document: dict[str, Any]) -> None:
     os.replace(scratch, path)
 
 
-def run_sweep(sweep: Sweep, graphs: Sequence[QuantGraph], sizes: Sequence[int], batches: Sequence[int]) -> None:
+Maker = Callable[[], QuantGraph]
+
+
+def run_sweep(sweep: Sweep, makers: Mapping[str, Maker], sizes: Sequence[int], batches: Sequence[int]) -> None:
     """All steps, in the order in which their results matter most. DeviceError TC-D402 without a GPU."""
     require_gpu()
+    squares = [str(size) for size in sizes]
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         for dtype in DTYPES:
-            sweep.step(f"squares, PyTorch {dtype}", partial(_peer, sweep, dtype, sizes, work))
+            run = partial(_peer, sweep, "peer", dtype, squares, PEER_LIMIT_S, work)
+            sweep.step(f"squares, PyTorch {dtype}", run)
         sweep.step("squares, generated kernels", partial(_squares, sweep, sizes, work))
-        for graph in graphs:
-            sweep.step(f"network {graph.name}", partial(_network, sweep, graph, batches, work))
+        for name, maker in makers.items():
+            sweep.step(f"network {name}", partial(_network, sweep, name, maker, batches, work))
+        shapes = _layer_shapes(sweep.document)
+        for dtype in DTYPES if shapes else ():
+            run = partial(_peer, sweep, "layers", dtype, shapes, LAYERS_LIMIT_S, work)
+            sweep.step(f"layers, PyTorch {dtype}", run)
 
 
-def _peer(sweep: Sweep, dtype: str, sizes: Sequence[int], work: Path) -> None:
-    """What `tinycompress.gpu.peer` prints until it ends, fails or its time is over."""
-    log, errors = work / f"peer-{dtype}.jsonl", work / f"peer-{dtype}.err"
-    command = [sys.executable, "-m", "tinycompress.gpu.peer", dtype, *map(str, sizes)]
+def _layer_shapes(document: dict[str, Any]) -> list[str]:
+    """Of the eligible layers of all networks that were timed, each once, as the peer's arguments."""
+    shapes = [line["shape"] for network in document["networks"] for line in network["layers"] if line["is_sparse"]]
+    return list(dict.fromkeys("x".join(map(str, shape)) for shape in shapes))
+
+
+def _peer(sweep: Sweep, part: str, dtype: str, shapes: Sequence[str], limit_s: float, work: Path) -> None:
+    """What `tinycompress.gpu.peer` prints until it ends, fails or its time is over, into `part` of the document."""
+    log, errors = work / f"{part}-{dtype}.jsonl", work / f"{part}-{dtype}.err"
+    command = [sys.executable, "-m", "tinycompress.gpu.peer", dtype, *shapes]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    limit_s = min(PEER_LIMIT_S, sweep.left_s)
+    limit_s = min(limit_s, sweep.run_limit_s())
     why = ""
     with log.open("w") as out, errors.open("w") as err:
         try:
@@ -135,7 +158,7 @@ def _peer(sweep: Sweep, dtype: str, sizes: Sequence[int], work: Path) -> None:
             sweep.document["peer_features"] = found
             sweep.note(torch=found["torch"], torch_cuda=found["cuda"], device=found["device"])
         else:
-            sweep.add("peer", line)
+            sweep.document[part].append(line)
     if why:
         words = errors.read_text(errors="replace").strip().splitlines()
         raise DeviceError("TC-D401", "; ".join([why, *words[-1:]]), where="tinycompress.gpu.peer")
@@ -155,34 +178,44 @@ def _squares(sweep: Sweep, sizes: Sequence[int], work: Path) -> None:
     for size in sizes:
         if sweep.left_s < max(until, 0.0):
             raise DeviceError("TC-D401", f"from {size} on left out: the time limit was reached", where=binary.name)
-        facts = run_checked([str(binary), str(size)], folder, timeout_s=SQUARES_LIMIT_S)
+        facts = run_checked([str(binary), str(size)], folder, min(SQUARES_LIMIT_S, sweep.run_limit_s()))
         sweep.note(device=facts["device"], compute=facts["compute"], driver_api=facts["driver"])
         for line in facts["products"]:
             sweep.add("squares", line)
 
 
-def _network(sweep: Sweep, graph: QuantGraph, batches: Sequence[int], work: Path) -> None:
+def _network(sweep: Sweep, name: str, maker: Maker, batches: Sequence[int], work: Path) -> None:
+    graph = maker()
     sparse = sparse_candidates(graph)
-    for found in time_programs(graph, sparse, batches, work / graph.name, max(sweep.left_s, MIN_RUN_S)):
+    for found in time_programs(graph, sparse, batches, work / name.replace("/", "_"), sweep.run_limit_s):
         facts = found.sparse.facts
         sweep.note(device=facts["device"], compute=facts["compute"], driver_api=facts["driver"])
-        sweep.add("networks", _network_line(graph, sparse, found))
+        sweep.add("networks", _network_line(name, graph, sparse, found))
 
 
-def _network_line(graph: QuantGraph, sparse: Sequence[str], found: ProgramTimes) -> dict[str, Any]:
+def _network_line(name: str, graph: QuantGraph, sparse: Sequence[str], found: ProgramTimes) -> dict[str, Any]:
     dense, both = found.dense.layer_us, found.sparse.layer_us
+    shapes = {x.name: [x.rows, x.columns, x.pixels * found.batch] for x in find_layers(graph)}
     layers = [
-        {"name": name, "dense_us": us, "sparse_us": both[name], "is_sparse": name in sparse}
-        for name, us in dense.items()
+        {"name": op, "dense_us": us, "sparse_us": both[op], "is_sparse": op in sparse, "shape": shapes.get(op)}
+        for op, us in dense.items()
     ]
     return {
-        "name": graph.name, "batch": found.batch, "dense_us": found.dense.network_us,
+        "name": name, "batch": found.batch, "dense_us": found.dense.network_us,
         "sparse_us": found.sparse.network_us, "layers": layers,
     }  # fmt: skip
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(","))
+    return tuple(int(word) for word in _names(text))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
+
+
+def _as_it_is(graph: QuantGraph) -> QuantGraph:
+    return graph
 
 
 def _stored(path: Path) -> QuantGraph:
@@ -199,13 +232,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("graphs", nargs="*", type=Path, help="stored integer graphs to run besides the built-in ones")
     parser.add_argument("--output", type=Path, default=Path("gpu24-sweep.json"), help="written after every step")
     parser.add_argument("--sizes", type=_numbers, default=SIZES, help="of the squares, multiples of 128")
-    parser.add_argument("--widths", type=_numbers, default=WIDTHS, help="channels of the built-in networks")
+    parser.add_argument("--widths", type=_numbers, default=WIDTHS, help="channels of the built-in convolutions")
+    parser.add_argument("--networks", type=_names, default=NETWORKS, help="of the zoo; empty for none")
     parser.add_argument("--batches", type=_numbers, default=BATCHES, help="samples at once")
     given = parser.parse_args(arguments)
     try:
-        graphs = [*(convolutional(width) for width in given.widths), *map(_stored, given.graphs)]
+        stored = {path.name: _stored(path) for path in given.graphs}
+        makers: dict[str, Maker] = {name: partial(_as_it_is, graph) for name, graph in stored.items()}
+        makers |= {name: partial(from_zoo, name) for name in given.networks}
+        makers |= {f"conv{width}": partial(convolutional, width) for width in given.widths}
         sweep = Sweep(given.output)
-        run_sweep(sweep, graphs, given.sizes, given.batches)
+        run_sweep(sweep, makers, given.sizes, given.batches)
     except TinycompressError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,16 +67,21 @@ class ProgramTimes:
 
 
 def time_programs(
-    graph: QuantGraph, sparse: Sequence[str], batches: Sequence[int], work: Path, timeout_s: float = RUN_TIMEOUT_S
+    graph: QuantGraph,
+    sparse: Sequence[str],
+    batches: Sequence[int],
+    work: Path,
+    limit_s: Callable[[], float] = lambda: RUN_TIMEOUT_S,
 ) -> Iterator[ProgramTimes]:
     """Generates, compiles, checks and times both programs, batch by batch.
 
-    No run may take longer than `timeout_s`. MismatchError TC-V402 when an output byte is wrong.
+    `limit_s` says before each run how long it may take. MismatchError TC-V402 when an output byte is wrong.
     """
-    programs = []
-    for name, layers in (("dense", ()), ("sparse", tuple(sparse))):
-        source = generate_cuda(graph, work / name, sparse=layers)
-        programs.append((source, compile_cuda(source.source, work / name / "program")))
+    kinds = {"dense": (), "sparse": tuple(sparse)}
+    sources = [generate_cuda(graph, work / name, sparse=layers) for name, layers in kinds.items()]
+    with ThreadPoolExecutor() as pool:
+        binaries = list(pool.map(lambda source: compile_cuda(source.source, source.directory / "program"), sources))
+    programs = list(zip(sources, binaries, strict=True))
     for batch in batches:
         count = max(batch, min(CHECKED_SAMPLES, 4 * batch))
         inputs = _random_inputs(graph, count)
@@ -83,9 +89,8 @@ def time_programs(
         expected = run_reference(graph, checked, keep_tensors=False).outputs
         runs = []
         for source, binary in programs:
-            run = run_program(
-                binary, source, inputs, source.directory / f"batch{batch}", batch=batch, timeout_s=timeout_s
-            )
+            folder = source.directory / f"batch{batch}"
+            run = run_program(binary, source, inputs, folder, batch=batch, timeout_s=limit_s())
             for name, value in expected.items():
                 _require_equal(run.outputs[name][: len(value)], value, f"{source.source.name}, against the reference")
             runs.append(run)

@@ -39,7 +39,7 @@ template <int WARPS_M, int WARPS_N, int SLICES_M, int SLICES_N> struct tc_tile {
     static constexpr int n = WARPS_N * SLICES_N * TC_MMA_N;
     static constexpr int threads = WARPS_M * WARPS_N * TC_LANES;
     static constexpr int chunks = n * (TC_DEPTH / 16) / threads; /* of 16 bytes, gathered by one thread per step */
-    static constexpr int pitch = TC_DEPTH + 16;                  /* bytes between pixels: no two lanes in one bank */
+    static constexpr int pitch = TC_DEPTH;                       /* bytes between pixels, in the order of tc_swizzle */
     static constexpr int out_pitch = m + 4;
     static constexpr int shared_bytes = 2 * n * pitch > n *out_pitch ? 2 * n * pitch : n * out_pitch;
     static_assert(n * (TC_DEPTH / 16) % threads == 0, "every thread gathers the same number of chunks");
@@ -49,6 +49,13 @@ template <int WARPS_M, int WARPS_N, int SLICES_M, int SLICES_N> struct tc_tile {
 typedef tc_tile<1, 4, 1, 2> tc_tile_16x64;
 typedef tc_tile<2, 2, 2, 4> tc_tile_64x64;
 typedef tc_tile<2, 4, 4, 4> tc_tile_128x128;
+
+/* Where the 16 bytes number `chunk` of a pixel are in shared memory: places of neighbouring pixels are exchanged, so
+ * that neither the stores of 16 bytes nor the loads of 4 use a bank twice. */
+TC_HD int32_t tc_swizzle(int32_t pixel, int32_t chunk)
+{
+    return (chunk ^ (pixel >> 1 & 3)) * 16;
+}
 
 struct tc_chunk {
     uint32_t words[4];
@@ -184,7 +191,7 @@ TC_HD void tc_gemm_store(int32_t thread, int32_t step, const tc_chunk (&chunks)[
     TC_UNROLL
     for (int32_t j = 0; j < TILE::chunks; ++j) {
         const int32_t index = thread + j * TILE::threads;
-        uint8_t *to = shared + (step % 2 * TILE::n + index / 4) * TILE::pitch + index % 4 * 16;
+        uint8_t *to = shared + (step % 2 * TILE::n + index / 4) * TILE::pitch + tc_swizzle(index / 4, index % 4);
         memcpy(__builtin_assume_aligned(to, 16), &chunks[j], sizeof chunks[j]);
     }
 }
@@ -204,12 +211,14 @@ template <bool SPARSE> TC_HD tc_slice_a<SPARSE> tc_load_a(const tc_gemm &g, int3
     return a;
 }
 
+/* `column` is the lane's pixel, lane / 4 after a multiple of 8. */
 TC_HD tc_slice_b tc_load_b(const uint8_t *column, int32_t lane)
 {
     tc_slice_b b;
     TC_UNROLL
     for (int32_t i = 0; i < 4; ++i) {
-        memcpy(&b.words[i], __builtin_assume_aligned(column + tc_b_row(lane, i), 4), 4);
+        const uint8_t *from = column + tc_swizzle(lane / 4, i) + tc_b_row(lane, i) % 16;
+        memcpy(&b.words[i], __builtin_assume_aligned(from, 4), 4);
     }
     return b;
 }

@@ -18,8 +18,7 @@ from tests.unit.gpu.test_sparse24_recipes import small
 from tinycompress.compress.recipe import TrainSettings
 from tinycompress.errors import DeviceError, MismatchError, ToolchainError
 from tinycompress.gpu import compare as cmp
-from tinycompress.gpu import networks, peer, program, report, sweep_report, timing
-from tinycompress.gpu.peer import features, shape_obstacle, time_product
+from tinycompress.gpu import networks, program, report, sweep_report, timing
 from tinycompress.gpu.program import has_gpu
 from tinycompress.gpu.recipes import TrainingPlan
 from tinycompress.ir.store import save
@@ -119,10 +118,24 @@ def test_sparse24_sweep_document_as_lines() -> None:
         "networks": [
             {
                 "name": "conv32", "batch": 1, "dense_us": 40.0, "sparse_us": 44.0,
-                "layers": [{"name": "conv0", "dense_us": 8.0, "sparse_us": 9.0, "is_sparse": True}],
+                "layers": [
+                    {"name": "conv0", "dense_us": 8.0, "sparse_us": 9.0, "is_sparse": True, "shape": [32, 144, 196]},
+                    {"name": "mean", "dense_us": 2.0, "sparse_us": 2.0, "is_sparse": False, "shape": None},
+                ],
             }
         ],
-        "peer": [{"dtype": "int8", "size": 256, "backend": "cutlass", "reason": "PyTorch: not on this GPU"}],
+        "peer": [
+            {"dtype": "int8", "shape": [256] * 3, "backend": "cutlass", "reason": "PyTorch: not on this GPU"},
+            {
+                "dtype": "fp16", "shape": [256] * 3, "backend": "cusparselt", "dense_us": 6.0, "sparse_us": 5.0,
+                "error": 0.0004, "form": "algorithm 3, transposed", "reason": "",
+            },
+        ],
+        "layers": [
+            {"dtype": "fp16", "shape": [32, 144, 196], "backend": "cutlass", "dense_us": 3.0, "sparse_us": 4.5},
+            {"dtype": "fp16", "shape": [32, 144, 196], "backend": "cusparselt", "dense_us": 3.0, "sparse_us": 4.0},
+            {"dtype": "int8", "shape": [32, 144, 196], "backend": "cusparselt", "dense_us": None, "sparse_us": None},
+        ],
         "seconds": 1.0,
     }  # fmt: skip
     text = "\n".join(sweep_report.sweep_lines(document))
@@ -131,6 +144,12 @@ def test_sparse24_sweep_document_as_lines() -> None:
     assert "tinycompress int8: 2:4 is faster from 256 on" in text
     assert "PyTorch: not on this GPU" in text
     assert "0.91x" in text
+    assert "0.0004  algorithm 3, transposed" in text
+    conv = next(line for line in text.splitlines() if line.startswith("  conv0"))
+    assert conv.split() == ["conv0", "32x144x196", "2:4", "8.0", "9.0", "0.89x", "3.0", "4.0", "0.75x"]
+    assert "tinycompress int8: eligible layers 8.0 us dense, 9.0 us 2:4, 0.89x; 2:4 is slower in 1 of 1" in text
+    assert "torch fp16: eligible layers 3.0 us dense, 4.0 us 2:4, 0.75x; 2:4 is slower in 1 of 1 layers (conv0)" in text
+    assert "torch int8: eligible" not in text
 
 
 def test_sparse24_sweep_networks_are_two_of_four_and_alive() -> None:
@@ -168,50 +187,6 @@ def test_sparse24_missing_nvcc_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
         program.compile_cuda(tmp_path / "x.cu", tmp_path / "x")
     assert error.value.code == "TC-T201"
     assert program.nvcc_version() is None
-
-
-def test_sparse24_peer_is_detected_not_assumed() -> None:
-    found = features()
-    assert found.torch == torch.__version__
-    if not torch.cuda.is_available():
-        assert found.reason == "PyTorch sees no GPU"
-        assert [t.reason for t in time_product(64, 128, 32, "fp16")] == ["PyTorch sees no GPU"]
-    assert shape_obstacle(24, 144, "fp16") == "24 rows are not a multiple of 16"
-    assert shape_obstacle(32, 144, "fp16") == ""
-    assert shape_obstacle(32, 144, "fp16", "cutlass") == "144 columns are not a multiple of 64"
-    assert shape_obstacle(64, 144, "int8") == "144 columns are not a multiple of 32"
-    assert shape_obstacle(16, 128, "int8") == ""
-
-
-def test_sparse24_peer_units_are_those_of_this_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = [(backend, dtype) for backend in ("cusparselt", "cutlass") for dtype in ("fp16", "int8")]
-    own = {pair: peer.units.__wrapped__(*pair) for pair in pairs}
-    for name in peer._CLASSES.values():
-        monkeypatch.delattr(torch.sparse, name)
-    assert {pair: peer.units.__wrapped__(*pair) for pair in pairs} == own
-    assert peer.features().backends == ()
-
-
-def test_sparse24_peer_falls_back_to_the_public_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With cuSPARSELt's own call where it is there, by the algorithm it names; else as any tensor is multiplied."""
-    from types import SimpleNamespace
-
-    def dense_class(name: str, value: object) -> None:
-        monkeypatch.setattr(torch.sparse, peer._CLASSES[name], SimpleNamespace(from_dense=lambda _: value))
-
-    a, b = torch.ones(32, 64, dtype=torch.int32), torch.ones(64, 8, dtype=torch.int32)
-    dense_class("cutlass", a)
-    work, algorithm = peer._sparse_product("cutlass", a, b)
-    assert (work().unique().tolist(), algorithm) == ([64], None)
-    dense_class("cusparselt", SimpleNamespace(packed=a))
-    monkeypatch.setattr(torch, "_cslt_sparse_mm_search", lambda *_, **__: 7)
-    monkeypatch.setattr(torch, "_cslt_sparse_mm", lambda packed, right, alg_id: packed @ right * alg_id)
-    work, algorithm = peer._sparse_product("cusparselt", a, b)
-    assert (work().unique().tolist(), algorithm) == ([448], 7)
-    monkeypatch.delattr(torch, "_cslt_sparse_mm")
-    dense_class("cusparselt", a)
-    work, algorithm = peer._sparse_product("cusparselt", a, b)
-    assert (work().unique().tolist(), algorithm) == ([64], None)
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

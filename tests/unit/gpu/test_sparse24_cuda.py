@@ -134,6 +134,66 @@ def test_sparse24_names_and_files_cannot_break_the_program(tmp_path: Path) -> No
         run_checked([binary, "--input", "short.bin", "--output", "o"], tmp_path)
 
 
+BANKS = """
+#include <set>
+#include "tc_gpu_device.h"
+#include "tc_gpu_gemm.h"
+
+/* Words that the busiest of 32 banks has to serve for one access of some lanes. */
+static size_t busiest(const std::vector<int32_t> &words)
+{
+    std::set<int32_t> banks[32];
+    size_t most = 0;
+    for (const int32_t word : words) {
+        banks[word % 32].insert(word);
+        most = std::max(most, banks[word % 32].size());
+    }
+    return most;
+}
+
+template <class TILE> static void count(const char *name)
+{
+    size_t store = 0, load = 0, stage = 0;
+    for (int32_t quarter = 0; quarter < TILE::threads * TILE::chunks / 8; ++quarter) {
+        std::vector<int32_t> words;
+        for (int32_t index = 8 * quarter; index < 8 * quarter + 8; ++index) {
+            for (int32_t i = 0; i < 4; ++i) {
+                words.push_back((index / 4 * TILE::pitch + tc_swizzle(index / 4, index % 4)) / 4 + i);
+            }
+        }
+        store = std::max(store, busiest(words));
+    }
+    for (int32_t i = 0; i < 4; ++i) {
+        std::vector<int32_t> loaded, staged;
+        for (int32_t lane = 0; lane < TC_LANES; ++lane) {
+            loaded.push_back((lane / 4 * TILE::pitch + tc_swizzle(lane / 4, i) + tc_b_row(lane, i) % 16) / 4);
+            staged.push_back((tc_acc_column(lane, i) * TILE::out_pitch + tc_acc_row(lane, i)) / 4);
+        }
+        load = std::max(load, busiest(loaded));
+        stage = std::max(stage, busiest(staged));
+    }
+    printf("%s %zu %zu %zu\\n", name, store, load, stage);
+}
+
+int main()
+{
+    count<tc_tile_16x64>("16x64");
+    count<tc_tile_64x64>("64x64");
+    count<tc_tile_128x128>("128x128");
+    return 0;
+}
+"""
+
+
+def test_sparse24_no_shared_memory_access_uses_a_bank_twice(tmp_path: Path) -> None:
+    """Stores of 16 bytes go by quarters of a warp, everything else by whole warps."""
+    folder = write_sweep(tmp_path).parent
+    (folder / "banks.cu").write_text(BANKS, encoding="utf-8")
+    binary = compile_host(folder / "banks.cu", folder / "banks")
+    printed = subprocess.run([str(binary)], capture_output=True, text=True, check=True).stdout
+    assert printed == "16x64 1 1 1\n64x64 1 1 1\n128x128 1 1 1\n"
+
+
 @pytest.fixture
 def nvcc() -> Path:
     found = find_nvcc()
@@ -148,9 +208,9 @@ STRICT = ("-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror")
 @pytest.mark.slow
 @pytest.mark.usefixtures("nvcc")
 def test_sparse24_generated_cuda_compiles(tmp_path: Path) -> None:
-    """For all architectures, machine code included; warnings are errors."""
+    """For all architectures, machine code included; warnings are errors, and so are registers spilled to memory."""
     source = generate_cuda(sparse(residual()), tmp_path)
-    assert compile_cuda(source.source, tmp_path / "program", STRICT).exists()
+    assert compile_cuda(source.source, tmp_path / "program", (*STRICT, "-Xptxas", "--warn-on-spills")).exists()
 
 
 def test_sparse24_every_kernel_compiles(nvcc: Path, tmp_path: Path) -> None:

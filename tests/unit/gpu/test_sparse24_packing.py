@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -11,6 +12,7 @@ from hypothesis.extra import numpy as npst
 from tests.unit.gpu.emulation import dense_a, sparse_a, unpacked
 from tinycompress.gpu import masks as mk
 from tinycompress.gpu import packing as pk
+from tinycompress.gpu.packing import Words
 from tinycompress.ir.tensor import Array
 
 
@@ -100,6 +102,36 @@ def test_sparse24_lanes_hold_what_the_instruction_manual_says(seed: int) -> None
             np.testing.assert_array_equal(got, whole_kept[rows, columns])
             halves = np.concatenate([dense_a(dense[part, step, i]) for i in range(2)], axis=1)
             np.testing.assert_array_equal(halves, whole[rows, columns])
+
+
+def cutlass_reordered(words: Words) -> Words:
+    """Metadata words `(rows, columns / 32)` in CUTLASS's order: rows of a slice interleaved in twos, each square of two
+    by two turned over, and then two columns side by side going down."""
+    rows, columns = words.shape
+    moved = np.zeros(words.size, dtype=np.uint32)
+    for row in range(rows):
+        for column in range(columns):
+            to_row, to_column = row // 16 * 16 + row % 8 * 2 + row % 16 // 8, column
+            if (to_row + to_column) % 2:
+                to_row, to_column = to_row + (1 if column % 2 else -1), to_column + (-1 if column % 2 else 1)
+            moved[to_column // 2 * 2 * rows + 2 * to_row + to_column % 2] = words[row, column]
+    return moved
+
+
+def test_sparse24_metadata_is_in_the_order_of_cutlass_and_pytorch() -> None:
+    """CUTLASS stores a lane's word where `ldmatrix` hands it to that lane: per step of 64 columns, lane after lane. Its
+    formula, written anew, and PyTorch's own conversion for CUTLASS must both give what we give the lanes."""
+    rows, columns = 48, 192
+    rng = np.random.default_rng(3)
+    weights = (rng.integers(1, 128, (rows, columns)) * rng.choice([-1, 1], (rows, columns))).astype(np.int8)
+    kept, packed = masked(weights)
+    _, metadata = pk.sparse_words(packed, rows // 16)
+    ours = metadata.transpose(1, 0, 2).reshape(-1)  # [step][slice][lane]
+    np.testing.assert_array_equal(ours, cutlass_reordered(pk._position_words(packed.positions)))
+    conversions = pytest.importorskip("torch.sparse._semi_structured_conversions")
+    values, reordered = conversions.sparse_semi_structured_from_dense_cutlass(torch.from_numpy(kept))
+    np.testing.assert_array_equal(values.numpy(), packed.values)
+    np.testing.assert_array_equal(reordered.numpy().view(np.uint32).reshape(-1), ours)
 
 
 def test_sparse24_lane_order_of_the_instruction_manual() -> None:

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tinycompress.errors import DeviceError
@@ -19,21 +21,28 @@ from tinycompress.gpu.sweep_report import sweep_lines
 
 ROOT = Path(__file__).parents[3]
 
+NEEDED = {"numpy", "jinja2", "markupsafe", "torch"}
+OF_TORCH = {"torchgen", "functorch", "triton", "typing_extensions", "sympy", "mpmath", "networkx", "filelock", "fsspec"}
 ONLY = """
 import sys
-NEEDED = {"tinycompress", "numpy", "jinja2", "markupsafe", "torch"}
-OF_TORCH = {"torchgen", "functorch", "triton", "typing_extensions", "sympy", "mpmath", "networkx", "filelock", "fsspec"}
+from pathlib import Path
 
-class Only:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in sys.stdlib_module_names | NEEDED | OF_TORCH:
-            raise ModuleNotFoundError(f"{name} is hidden by the test", name=name)
-        return None
-
-sys.meta_path.insert(0, Only())
+here = Path(__file__).parent
+sys.path[:] = [p for p in sys.path if Path(p).name not in ("site-packages", "dist-packages")] + [str(here / "packages")]
 """
-"""Hides every module but the standard library's, those that the command needs, and theirs."""
+"""Everything that is installed goes from the path; what the command needs comes back."""
+
+
+def hide(folder: Path) -> Path:
+    """A folder for PYTHONPATH that leaves NEEDED and OF_TORCH of all installed packages."""
+    script(folder / "sitecustomize.py", ONLY)
+    packages = folder / "packages"
+    packages.mkdir()
+    for entry in Path(np.__file__).parents[1].iterdir():
+        if entry.name.partition(".")[0] in NEEDED | OF_TORCH:
+            (packages / entry.name).symlink_to(entry)
+    return folder
+
 
 NVIDIA_SMI = """#!/bin/sh
 [ "$1" = -L ] && echo "GPU 0: pretended" || echo 999.1
@@ -68,20 +77,24 @@ def test_sparse24_sweep_needs_only_torch_numpy_and_jinja2(tmp_path: Path) -> Non
     """From the command line to the tables, with a pretended GPU and nvcc and everything else that pip brings hidden."""
     script(tmp_path / "bin" / "nvidia-smi", NVIDIA_SMI)
     script(tmp_path / "bin" / "nvcc", NVCC)
-    script(tmp_path / "hiding" / "sitecustomize.py", ONLY)
     environment = {
-        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "PYTHONPATH": f"{tmp_path / 'hiding'}:{ROOT}",
+        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "PYTHONPATH": f"{hide(tmp_path / 'only')}:{ROOT}",
         "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    flags = ("--output", "out/sweep.json", "--sizes", "128,256", "--widths", "32", "--batches", "1")
+    flags = ("--output", "out/sweep.json", "--sizes", "128", "--widths", "", "--networks", "ds_cnn", "--batches", "1")
     command = [sys.executable, "-m", "tinycompress.gpu.sweep", *flags]
+    gone = [sys.executable, "-c", "import pydantic"]
+    assert subprocess.run(gone, env=environment, capture_output=True, check=False).returncode != 0
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))
     assert set(outcomes(document).values()) == {"done"}
-    assert [line["size"] for line in document["squares"]] == [128, 256]
-    assert [layer["is_sparse"] for layer in document["networks"][0]["layers"]] == [True] * 4 + [False, True]
-    assert len(document["peer"]) == 4
+    assert [line["size"] for line in document["squares"]] == [128]
+    (network,) = document["networks"]
+    pointwise = [layer["shape"] for layer in network["layers"] if layer["is_sparse"]]
+    assert pointwise == [[64, 64, 125]] * 4 + [[12, 64, 1]]
+    assert {line["reason"] for line in document["peer"] + document["layers"]} == {"PyTorch sees no GPU"}
+    assert [line["shape"] for line in document["layers"]] == [[64, 64, 125], [12, 64, 1]] * 2
     assert document["versions"]["nvcc"] == "13.0.99"
     assert document["versions"]["driver"] == "999.1"
     assert "driver 999.1" in done.stdout
@@ -96,7 +109,7 @@ def one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> sweep.Sweep:
 
 
 def run(one: sweep.Sweep) -> dict[str, str]:
-    sweep.run_sweep(one, [convolutional(32)], (128,), (1,))
+    sweep.run_sweep(one, {"conv32": partial(convolutional, 32)}, (128,), (1,))
     stored = json.loads(one.output.read_text(encoding="utf-8"))
     assert stored == json.loads(json.dumps(one.document))
     assert sweep_lines(stored)
@@ -104,7 +117,7 @@ def run(one: sweep.Sweep) -> dict[str, str]:
 
 
 def test_sparse24_sweep_without_nvcc_leaves_the_peer(one: sweep.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = json.dumps({"dtype": "fp16", "size": 128, "backend": "cutlass", "dense_us": 3.0, "sparse_us": 2.0})
+    line = json.dumps({"dtype": "fp16", "shape": [128] * 3, "backend": "cutlass", "dense_us": 3.0, "sparse_us": 2.0})
     worker = script(one.output.parent / "worker", f"#!/bin/sh\necho '{line}'\n")
     monkeypatch.setattr(sweep.sys, "executable", str(worker))
     found = run(one)
@@ -124,12 +137,12 @@ def test_sparse24_sweep_without_nvcc_leaves_the_peer(one: sweep.Sweep, monkeypat
 def test_sparse24_sweep_keeps_what_a_peer_said_before_it_failed(
     one: sweep.Sweep, end: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = json.dumps({"dtype": "fp16", "size": 128, "backend": "cutlass", "reason": "PyTorch: not on this GPU"})
+    found = {"dtype": "fp16", "shape": [128] * 3, "backend": "cutlass", "reason": "PyTorch: not on this GPU"}
+    line = json.dumps(found)
     worker = script(one.output.parent / "worker", f"#!/bin/sh\necho '{line}'\nprintf '{{\"cut off'\n{end}\n")
     monkeypatch.setattr(sweep.sys, "executable", str(worker))
     monkeypatch.setattr(sweep, "PEER_LIMIT_S", 0.3)
-    found = run(one)
-    assert words in found["squares, PyTorch fp16"]
+    assert words in run(one)["squares, PyTorch fp16"]
     assert len(one.document["peer"]) == 2
     assert one.exit_code == DeviceError.exit_code
 
