@@ -65,12 +65,12 @@ def analyze(
     schedule: Schedule = "auto",
     feed: Feed = "whole",
 ) -> Analysis:
-    """Exact RAM and weights of `graph` on a board, layer by layer, and whether it fits."""
+    """Exact RAM and weights of `graph` on a board, its code estimated, layer by layer, and whether it fits."""
+    from tinycompress.config import BudgetSection
     from tinycompress.pipeline.analysis import analyze as analyze_graph
 
-    return analyze_graph(
-        graph, _board(target), ram_bytes=ram_bytes, flash_bytes=flash_bytes, schedule=schedule, feed=feed
-    )
+    budget = BudgetSection(ram_bytes=ram_bytes, flash_bytes=flash_bytes)
+    return analyze_graph(graph, _board(target), budget, schedule=schedule, feed=feed)
 
 
 def quantize(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from tinycompress.errors import ConfigError
 from tinycompress.units import parse_bytes
@@ -133,14 +133,29 @@ class Config(Section):
     deploy: DeploySection = DeploySection()
     budget: BudgetSection = BudgetSection()
     compress: dict[str, Any] | None = None
+    _said: Mapping[str, str | bool] = PrivateAttr(default_factory=dict)
+
+    @property
+    def said(self) -> Mapping[str, str | bool]:
+        """What the user typed to get these settings: flags with their values, the model under an empty name."""
+        return self._said
+
+    def saying(self, words: Mapping[str, str | bool]) -> Config:
+        """The same settings, which these words gave."""
+        config = self.model_copy()
+        config._said = words
+        return config
 
 
 def load_config(
     recipe: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
 ) -> Config:
     """The settings in force: `recipe` (TOML), then environment, then `overrides` (dotted keys such as ``board``).
+
+    `flags` says how the command line calls an override.
 
     ConfigError TC-C101 when the file cannot be read or parsed, TC-C102 for an unknown key (with the nearest match),
     TC-C103 for a value of the wrong type or range.
@@ -150,15 +165,17 @@ def load_config(
     if recipe is not None:
         _anchor_paths(values, recipe.parent)
     variables = _environment(os.environ if environ is None else environ)
-    flags = {key: value for key, value in (overrides or {}).items() if value is not None}
-    for key, value in {**{key: text for key, (_, text) in variables.items()}, **flags}.items():
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    for key, value in {**{key: text for key, (_, text) in variables.items()}, **given}.items():
         _put(values, key, value)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = next((k for k in (*flags, *variables) if _names(k, first["loc"])), ".".join(map(str, first["loc"])))
-        where = "the command line" if key in flags else variables[key][0] if key in variables else str(recipe)
+        key = next((k for k in (*given, *variables) if _names(k, first["loc"])), ".".join(map(str, first["loc"])))
+        where = variables[key][0] if key in variables else str(recipe)
+        if key in given:
+            where = (flags or {}).get(key, "the command line")
         raise ConfigError(
             "TC-C103", f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}", where=where
         ) from None

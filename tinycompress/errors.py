@@ -14,7 +14,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 
 class TinycompressError(Exception):
@@ -22,10 +24,14 @@ class TinycompressError(Exception):
 
     `code` is a stable id such as ``TC-M102`` (`tinycompress explain CODE` prints the long text), `where` names the
     node, file, key or port, `fix` is the next thing to try. `exit_code` is the process status the CLI ends with.
+    `known` holds what was found out before the failure, as JSON values: ``stages`` of a compression, the ``nearest``
+    budget that can be met.
     """
 
     exit_code: ClassVar[int] = 1
     letter: ClassVar[str] = "X"
+
+    known: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, code: str, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         if not code.startswith(f"TC-{self.letter}"):

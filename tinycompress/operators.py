@@ -15,7 +15,6 @@ class Support:
     summary: str
     integer_reference: bool
     float_reference: bool
-    trainable: bool
     kernels: tuple[str, ...]
 
 
@@ -24,30 +23,18 @@ FLOAT_ONLY: tuple[type[Op], ...] = (BatchNorm, Dropout, Dequantize)
 
 
 def support() -> list[Support]:
-    """One row per operator, in the IR's order. Imports numpy, and torch for `trainable` only when it is installed."""
+    """One row per operator, in the IR's order. Every operator with a float reference can be trained (test)."""
     from tinycompress.execute.float_reference import FLOAT_REFERENCE
     from tinycompress.execute.reference import REFERENCE
     from tinycompress.kernels import KERNELS
 
-    torch_table = _torch_table()
     return [
         Support(
             op=op.__name__,
             summary=(op.__doc__ or "").splitlines()[0],
             integer_reference=op in REFERENCE,
             float_reference=op in FLOAT_REFERENCE,
-            trainable=op in torch_table,
             kernels=tuple(v.name for v in KERNELS.get(op, ())),
         )
         for op in ALL_OPS
     ]
-
-
-def _torch_table() -> frozenset[type[Op]]:
-    import importlib.util
-
-    if importlib.util.find_spec("torch") is None:
-        return frozenset()
-    from tinycompress.execute.torch_module import TORCH
-
-    return frozenset(TORCH)

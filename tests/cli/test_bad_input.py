@@ -116,6 +116,7 @@ def test_a_model_over_budget_ends_with_4(
     assert out == "" or "MISSED" in out
     assert f"error[{code}]" in err
     assert all(word in err for word in words), err
+    assert "fix: compress the float network it was made from: `tinycompress compress MODEL --data DATA`" in err, err
 
 
 def test_code_that_takes_the_weights_share_is_planned_again(
@@ -299,3 +300,23 @@ def test_names_from_a_model_are_escaped_everywhere(tmp_path: Path) -> None:
         done = tinycompress(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert all(c.isprintable() or c == "\n" for c in done.stdout + done.stderr)
+
+
+def test_a_wrong_flag_is_called_as_it_was_typed(inside: Callable[..., Outcome], model: Path) -> None:
+    status, _, err = inside("deploy", model, "--samples", "0")
+    assert status == 2
+    assert "at:  --samples" in err
+
+
+def test_flash_is_judged_with_the_estimated_code(inside: Callable[..., Outcome], model: Path) -> None:
+    import json
+
+    status, out, _ = inside("analyze", model, "--json")
+    assert status == 0
+    found = json.loads(out)
+    between = found["weights_bytes"] + found["estimated_code_bytes"] // 4
+    status, out, _ = inside("analyze", model, "--flash", str(between))
+    assert status == 4
+    assert f"of {between / 1024:.1f} KB" in out
+    assert "does not fit: weights need" in out
+    assert "fix     compress the float network" in out

@@ -71,3 +71,16 @@ def test_compressions_at_once_land_in_one_table(folder: Path) -> None:
     assert "accuracy on the test split; weights, arena: exact" in table
     alone = tinycompress("report", "runs/random", cwd=folder).stdout
     assert alone.splitlines()[1].split()[0] == "runs/random"
+
+
+@pytest.mark.slow
+def test_a_floor_missed_still_shows_what_each_stage_bought(folder: Path) -> None:
+    arguments = ("compress", "net.onnx", "--data", "data.npz", *ONE_EPOCH, "--min-accuracy", "1.1", "--run", "run")
+    printed = tinycompress(*arguments, "--json", cwd=folder)
+    assert printed.returncode == 8, printed.stderr
+    document = json.loads(printed.stdout)
+    assert document["failure"]["code"] == "TC-Q101"
+    assert [stage["name"] for stage in document["stages"]] == ["student"]
+    table = tinycompress(*arguments, cwd=folder)
+    assert table.returncode == 8
+    assert [line.split()[0] for line in table.stdout.splitlines()] == ["stage", "student"]

@@ -31,6 +31,12 @@ def test_the_document_follows_the_schema(printed: dict[str, Any]) -> None:
     assert printed["validation"] == {"samples": 20, "tensors": 2, "mismatching_bytes": 0, "first_divergence": None}
 
 
+def test_flash_parts_are_those_of_the_plan_and_the_elf(run: Path, printed: dict[str, Any]) -> None:
+    flash = printed["flash"]
+    assert flash["total_bytes"] == flash["code_bytes"] + flash["weights_bytes"] + flash["constants_bytes"]
+    assert flash["weights_bytes"] >= sum(layer["weights_bytes"] for layer in printed["layers"]) > 0
+
+
 def test_the_file_is_what_was_printed(run: Path, printed: dict[str, Any]) -> None:
     path = run / "report.json"
     assert json.loads(path.read_text()) == printed
@@ -52,6 +58,20 @@ def test_the_tables_name_the_kind_of_each_number(run: Path) -> None:
     text = tinycompress("report", run).stdout
     assert all(word in text for word in ("exact", "counted", "estimated", "+-40%", "every byte equal"))
     assert "measured" not in text
+
+
+def test_a_report_as_a_document(run: Path, tmp_path: Path) -> None:
+    written = tinycompress("report", run, "-o", tmp_path / "r.html")
+    assert written.stdout.strip() == str(tmp_path / "r.html")
+    assert "<svg" in (tmp_path / "r.html").read_text()
+    assert tinycompress("report", run, "--format", "html").stdout == (tmp_path / "r.html").read_text()
+    assert "## Layers" in tinycompress("report", run, "--format", "md").stdout
+    assert "## Runs" in tinycompress("report", run, run, "--format", "md").stdout
+    assert tinycompress("report", run, "--format", "md", "--json").returncode == 2
+    alone = tmp_path / "report.json"
+    alone.write_text((run / "report.json").read_text())
+    assert "<svg" not in tinycompress("report", alone, "--format", "html").stdout
+    assert tinycompress("report", run, "-o", tmp_path / "no" / "r.md").returncode == 2
 
 
 def test_random_calibration_is_marked(float_model: Path, run: Path) -> None:
@@ -189,7 +209,7 @@ def test_a_closed_pipe_is_not_an_error() -> None:
     assert "Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("boards",)])
+@pytest.mark.parametrize("arguments", [("--help",), ("boards",), ("explain", "TC-B101")])
 def test_light_commands_take_little_time(arguments: tuple[str, ...]) -> None:
     """At most 0.3 s of processor time; the wall clock would measure what else runs."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -107,7 +107,7 @@ def test_imports_go_one_way(path: Path) -> None:
 HEAVY = ("torch", "onnx", "numpy", "pydantic", "jinja2", "matplotlib")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["boards"], ["explain", "TC-M001"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["boards"], ["explain", "TC-M001"], ["ops"]])
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from tinycompress.cli.app import run; status = run(sys.argv[1:]);"
@@ -115,4 +115,5 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.strip().splitlines()[-1] == "[]"
+    allowed = ["numpy"] if arguments == ["ops"] else []  # the tables of operators are made of arrays
+    assert done.stderr.strip().splitlines()[-1] == str(allowed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tinycompress.execute.torch_module import TORCH
 from tinycompress.explain import texts
 from tinycompress.ir.ops import ALL_OPS, Reshape
 from tinycompress.ir.shapes import SHAPES
@@ -14,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "tinycompress"
 
 
 def test_every_operator_is_in_every_table() -> None:
-    assert set(SHAPES) == set(ALL_OPS)
+    assert set(SHAPES) == set(TORCH) == set(ALL_OPS)
     rows = {row.op: row for row in support()}
     for op in ALL_OPS:
         row = rows[op.__name__]

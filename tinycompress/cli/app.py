@@ -107,10 +107,12 @@ def run(arguments: list[str]) -> int:
     try:
         code = _invoke(command, arguments)
     except TinycompressError as error:
-        if "--json" in arguments:
-            from tinycompress.cli.output import print_json
+        from tinycompress.cli.output import print_json, print_stages
 
-            print_json({"failure": error.facts()})
+        if "--json" in arguments:
+            print_json({"failure": error.facts(), **error.known})
+        elif "stages" in error.known:
+            print_stages(error.known["stages"])
         print_diagnostic(error)
         return error.exit_code
     except click.exceptions.Abort:
@@ -166,8 +168,8 @@ def print_diagnostic(error: TinycompressError) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` with everything that could drive a terminal escaped; line breaks kept."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    """`text` with everything that could drive a terminal escaped; line breaks and tabs kept."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def wants_colour() -> bool:

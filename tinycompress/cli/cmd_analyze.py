@@ -26,11 +26,14 @@ def analyze(
 ) -> None:
     """Say whether a network fits the board. Layers, MACs, weights, and the live set at the peak.
 
-    Sizes do not depend on calibration data: a float network without any is calibrated on random data.
+    The network is taken as it is, also where the recipe compresses it. Sizes do not depend on calibration data: a float
+    network without any is calibrated on random data.
     """
-    from tinycompress.pipeline.settings import calibrated
+    from tinycompress.pipeline.settings import calibrated, recipe_of
 
-    with opt.open_pipeline(calibrated(config), run, False) as pipeline:
+    recipe_of(config)
+    as_it_is = calibrated(config).model_copy(update={"compress": None})
+    with opt.open_pipeline(as_it_is, run, False) as pipeline:
         result = pipeline.analyze(front=pareto)
     if not json:
         from tinycompress.report.text import LAYER_HEADER, LAYER_RIGHT, bar, first_to_shrink, layer_cells

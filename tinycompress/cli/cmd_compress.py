@@ -9,7 +9,7 @@ import typer
 
 from tinycompress.cli import options as opt
 from tinycompress.cli.app import app
-from tinycompress.cli.output import print_table, say
+from tinycompress.cli.output import print_stages, say
 
 if TYPE_CHECKING:
     from tinycompress.config import Config
@@ -52,9 +52,6 @@ def compress(
     if output is not None:
         export(graph, output)
     if not json:
-        from tinycompress.pipeline.compressing import stage_rows
-
-        header = ("stage", "validation", "parameters", "RAM", "weights", "MACs", "seconds")
-        print_table(header, stage_rows(summary), right=(1, 2, 3, 4, 5, 6))
+        print_stages(summary["stages"])
         say("")
     opt.emit(json, summary, [*summary["lines"], f"network in {folder}"])

@@ -13,7 +13,7 @@ from tinycompress.cli.app import app
 def ops(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
-    """List the operators. Which have an integer reference, can be trained, and by which kernels they run."""
+    """List the operators. Which run on integers, which can be trained, and by which kernels they run."""
     from tinycompress.cli.output import print_json, print_table
     from tinycompress.codec import encode
     from tinycompress.operators import support
@@ -24,9 +24,6 @@ def ops(
         return
     mark = {True: "yes", False: "-"}
     print_table(
-        ("operator", "int8", "float", "trainable", "kernels, preferred first"),
-        [
-            (r.op, mark[r.integer_reference], mark[r.float_reference], mark[r.trainable], ", ".join(r.kernels))
-            for r in rows
-        ],
+        ("operator", "integer", "trainable", "kernels, preferred first"),
+        [(r.op, mark[r.integer_reference], mark[r.float_reference], ", ".join(r.kernels)) for r in rows],
     )

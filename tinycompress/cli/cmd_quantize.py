@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def quantize(
     config: Config,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Also write FILE.tflite, FILE.onnx (QDQ) or a stored graph.")
+        Path | None, typer.Option("--output", "-o", help="Also write FILE.tflite, FILE.onnx (QDQ) or a stored graph.")
     ] = None,
     text: Annotated[bool, typer.Option("--text", help="Print the integer graph, one line per operator.")] = False,
     run: opt.RunOption = None,

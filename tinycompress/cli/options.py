@@ -184,9 +184,19 @@ def _config(flags: Mapping[str, Any], names: Mapping[str, str], *, demo: bool, c
         elif demo:
             recipe = DEMO_RECIPE
             print("no MODEL and no ./tinycompress.toml: running the built-in MNIST demo recipe", file=sys.stderr)
-    overrides = {setting: flags[flag] for flag, setting in names.items() if flags.get(flag, False) is not False}
-    config = load_config(recipe, {**overrides, "model.source": source})
+    given = {flag: flags[flag] for flag in names if flags.get(flag) is not None and flags[flag] is not False}
+    overrides = {names[flag]: value for flag, value in given.items()}
+    called = {names[flag]: _flag(flag) for flag in given}
+    config = load_config(recipe, {**overrides, "model.source": source}, flags=called)
+    said = {_flag(flag): value if value is True else str(value) for flag, value in given.items()}
+    said |= {"--recipe": str(recipe)} if flags["recipe"] is not None else {}
+    config = config.saying(said if source is None else {"": source, **said})
     return config.model_copy(update={"compress": {}}) if compress and config.compress is None else config
+
+
+def _flag(name: str) -> str:
+    """How the command line calls the parameter `name`."""
+    return "--" + name.replace("_", "-")
 
 
 def show_config(config: Config) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -32,6 +32,13 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: 
         cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
         text = "  ".join(cells).rstrip()
         typer.echo(f"\x1b[1m{text}\x1b[0m" if index == 0 and wants_colour() else text)
+
+
+def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
+    """The table of what each stage of a compression bought."""
+    from tinycompress.report.compression import STAGE_HEADER, STAGE_RIGHT, stage_rows
+
+    print_table(STAGE_HEADER, stage_rows(stages), right=STAGE_RIGHT)
 
 
 class ProgressLine:

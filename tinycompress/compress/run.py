@@ -306,7 +306,15 @@ class _Run:
     # -- verdict -----------------------------------------------------------------------------------------------------
 
     def result(self) -> CompressResult:
-        """Runs everything that is not stored yet, and judges it."""
+        """Runs everything that is not stored yet, and judges it; what is raised knows the stages that were done."""
+        try:
+            return self._judged()
+        except (BudgetError, QualityError) as error:
+            if self.stages.done:
+                error.known = {**error.known, "stages": [vars(line) for line in self._lines()]}
+            raise
+
+    def _judged(self) -> CompressResult:
         self.sizing.check_feasible(self.start)
         graph = self.student()
         quantized, trained = self._quantized(graph)
@@ -328,8 +336,7 @@ class _Run:
                 "TC-Q101",
                 f"{self.task.metric_name} of the integer network is {score:.4f}, {floor - score:.4f} below the floor "
                 f"of {floor:.4f} (float {floating:.4f}, {len(self.task.test)} samples)",
-                where="verdict",
-                fix="train longer, distil from a better teacher, or give it more flash",
+                fix="train longer, distil from a better teacher, or allow a larger network",
             )
         paper = {n: float(v) for n, v in PaperModel(graph, groups).evaluate({}).items()}
         return CompressResult(

@@ -14,7 +14,6 @@ from tinycompress.config import Config
 from tinycompress.cost.model import CYCLES_PER_INSTRUCTION
 from tinycompress.data import Dataset, load_data
 from tinycompress.pipeline.settings import recipe_of
-from tinycompress.units import format_resource
 
 if TYPE_CHECKING:
     from tinycompress.pipeline.stages import Pipeline
@@ -79,38 +78,3 @@ def task_of(config: Config, dataset: Dataset) -> Task:
 def budget_of(config: Config) -> Budget:
     """The limits of the recipe."""
     return Budget(**config.budget.model_dump())
-
-
-def stage_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row of text per stage of a compression."""
-
-    def size(stage: dict[str, Any], name: str) -> str:
-        value = stage["resources"].get(name)
-        return "-" if value is None else f"{value:,.0f}"
-
-    return [
-        (
-            stage["name"],
-            f"{stage['score']:.4f}",
-            f"{stage['parameters']:,}",
-            size(stage, "ram_bytes"),
-            size(stage, "weights_bytes"),
-            size(stage, "macs"),
-            f"{stage['seconds']:.0f}",
-        )
-        for stage in summary["stages"]
-    ]
-
-
-def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """The result in sentences: accuracy, each budget with its use, notes."""
-    use = summary["resources"]
-    lines = [
-        f"test {summary['metric']} (n={summary['samples']}): float {summary['float']:.4f}, int8 {summary['int8']:.4f}",
-        *(
-            f"{name}: {format_resource(name, use[name])} of {format_resource(name, limit)} ({use[name] / limit:.0%})"
-            for name, limit in summary["budget"].items()
-        ),
-        "widths: " + ", ".join(f"{group} {width}" for group, width in summary["widths"].items()),
-    ]
-    return [*lines, *(f"note: {note}" for note in summary["notes"])]

@@ -13,10 +13,13 @@ from tinycompress.errors import BudgetError, ConfigError, MismatchError, Quality
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.inputs import integer_batches, real_batches, source_outputs
 from tinycompress.ir.tensor import Array
+from tinycompress.pipeline.advice import advice
+from tinycompress.pipeline.arena import arena_map
 from tinycompress.pipeline.measuring import TargetRun, reference_outputs, run_on_target
 from tinycompress.pipeline.reporting import build_report
 from tinycompress.pipeline.target import Target
 from tinycompress.quantize.evaluate import predict
+from tinycompress.report import arena
 from tinycompress.report import model as m
 from tinycompress.rundir import replacing
 from tinycompress.units import format_ms
@@ -72,10 +75,12 @@ def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, ou
     )
     failure = _failure(report, graph)
     if failure is not None:
+        failure.fix = advice(failure, pipeline)
         found = m.Failure(failure.code, failure.what, failure.where, failure.fix, failure.exit_code)
         report = replace(report, failure=found)
-    with replacing(pipeline.run.path / "report.json") as scratch:
-        scratch.write_text(m.to_json(report), encoding="utf-8")
+    for name, text in (("arena.json", arena.to_json(arena_map(pipeline.plan))), ("report.json", m.to_json(report))):
+        with replacing(pipeline.run.path / name) as scratch:
+            scratch.write_text(text, encoding="utf-8")
     return Outcome(report, failure)
 
 
@@ -152,8 +157,14 @@ def _too_inaccurate(report: m.Report, limit: float, used: float) -> Tinycompress
     return QualityError(
         "TC-Q101",
         f"{metric} of the integer network is {used:.4f}, the floor is {limit:.4f}",
-        fix="allow a larger network, train longer, or fine-tune with quantization in the loop",
+        fix=_more_accurate(report.accuracy, limit),
     )
+
+
+def _more_accurate(found: m.Accuracy | None, floor: float) -> str:
+    if found is not None and found.float is not None and found.float >= floor:
+        return "train with quantization in the loop: `[compress]` with prune.method 'none' and qat.epochs in the recipe"
+    return "train the network longer or take a larger one: rounding to integers is not what costs the accuracy"
 
 
 def _busiest(report: m.Report) -> str:

@@ -31,7 +31,7 @@ def live_at_peak(plan: Plan) -> tuple[LiveTensor, ...]:
         return ()
     steps = [t for t, step in enumerate(plan.steps) if step.layer == plan.peak_layer]
     peak = max(steps, key=lambda t: plan.live_bytes[t]) if plan.schedule == "streamed" else plan.peak_layer
-    rows = _Rows(plan)
+    rows = Rows(plan)
     sizes: dict[str, int] = {}
     spots: set[int] = set()
     for (name, row), born in rows.born.items():
@@ -52,7 +52,7 @@ def live_at_peak(plan: Plan) -> tuple[LiveTensor, ...]:
     return tuple(sorted(live, key=lambda t: (-t.bytes, t.name)))
 
 
-class _Rows:
+class Rows:
     """When each row is made and last needed, in steps, or in layers where whole ones run; −1 is before the first."""
 
     def __init__(self, plan: Plan) -> None:

@@ -120,8 +120,9 @@ def require_fit(plan: Plan, firmware: Firmware, budget: BudgetSection) -> None:
         largest = max(plan.layers, key=lambda layer: layer.packed.weights_bytes)
         raise BudgetError(
             "TC-B112",
-            f"the library takes {sizes.flash_bytes} B of flash ({sizes.code_bytes} B code, "
-            f"{sizes.flash_bytes - sizes.code_bytes} B weights), the budget is {budget.flash_bytes} B: "
+            f"the library takes {sizes.flash_bytes} B of flash ({plan.weights_bytes} B weights, "
+            f"{sizes.flash_bytes - plan.weights_bytes} B code and other constants), the budget is "
+            f"{budget.flash_bytes} B: "
             f"over by {over} B",
             where=f"the largest weights are those of layer {largest.index} {largest.op.name}",
             fix="compress the model to this budget",

@@ -120,9 +120,11 @@ class Pipeline:
     def _compress_folder(self) -> Path:
         def make(folder: Path) -> None:
             self._require_float()
+            from tinycompress.pipeline.advice import advising
             from tinycompress.pipeline.compressing import compress_stage
 
-            compress_stage(self, folder, self.run.work("compress", self._compress_key))
+            with advising(self):
+                compress_stage(self, folder, self.run.work("compress", self._compress_key))
 
         return self.run.stage("compress", self._compress_key, make)
 
@@ -157,7 +159,7 @@ class Pipeline:
         """What the compress stage wrote of itself, with its result in sentences as `lines`."""
         import json
 
-        from tinycompress.pipeline.compressing import summary_lines
+        from tinycompress.report.compression import summary_lines
 
         summary: dict[str, Any] = json.loads((self._compress_folder / "summary.json").read_text(encoding="utf-8"))
         return {**summary, "lines": summary_lines(summary)}
@@ -191,36 +193,37 @@ class Pipeline:
     @functools.cached_property
     def plan(self) -> Plan:
         """The checked plan for the board."""
+        from tinycompress.pipeline.advice import advising
         from tinycompress.pipeline.planning import plan_beside_code, require_macs
 
         graph, budget, how = self.quantized, self.config.budget, self.config.plan
-        require_macs(graph, budget)
-        self.progress("plan", f"{graph.name} for {self.board.id}")
-        return plan_beside_code(graph, self.board, budget, schedule=how.schedule, feed=how.feed)
+        with advising(self):
+            require_macs(graph, budget)
+            self.progress("plan", f"{graph.name} for {self.board.id}")
+            return plan_beside_code(graph, self.board, budget, schedule=how.schedule, feed=how.feed)
 
-    def _plan_beside(self, code_bytes: int) -> Plan:
-        """The plan that leaves `code_bytes` of the flash budget to the library's code."""
+    def _plan_beside(self, other_bytes: int) -> Plan:
+        """The plan that leaves `other_bytes` of the flash budget to the library's code and other constants."""
         from tinycompress.pipeline.planning import plan_for, weights_limit
 
         graph, budget, how = self.quantized, self.config.budget, self.config.plan
-        self.progress("plan", f"{graph.name} for {self.board.id}, beside {code_bytes} B of code")
-        flash = weights_limit(budget, code_bytes)
+        self.progress("plan", f"{graph.name} for {self.board.id}, beside {other_bytes} B of code and other constants")
+        flash = weights_limit(budget, other_bytes)
         return plan_for(graph, self.board, budget.ram_bytes, flash, schedule=how.schedule, feed=how.feed)
 
     def analyze(self, *, front: bool = False) -> Analysis:
         """What the network needs on the board, and whether it fits; with `front` what other RAM budgets would buy."""
+        from tinycompress.pipeline.advice import advice
         from tinycompress.pipeline.analysis import analyze
-        from tinycompress.pipeline.planning import weights_limit
 
-        budget = self.config.budget
         return analyze(
             self.quantized,
             self.board,
-            ram_bytes=budget.ram_bytes,
-            flash_bytes=weights_limit(budget, 0),
+            self.config.budget,
             schedule=self.config.plan.schedule,
             feed=self.config.plan.feed,
             front=front,
+            advise=lambda error: advice(error, self),
         )
 
     @functools.cached_property
@@ -245,6 +248,7 @@ class Pipeline:
         weights, planning, generating and building are done once more with that much less. BudgetError TC-B112 when it
         is still too large.
         """
+        from tinycompress.pipeline.advice import advising
         from tinycompress.pipeline.planning import excess_flash, require_fit
 
         firmware = self._build(target, hooks=hooks)
@@ -252,10 +256,11 @@ class Pipeline:
             return firmware
         if excess_flash(firmware, self.config.budget) > 0:
             with contextlib.suppress(BudgetError):  # require_fit says it in bytes of the library
-                self.plan = self._plan_beside(firmware.library_sizes.code_bytes)
+                self.plan = self._plan_beside(firmware.library_sizes.flash_bytes - self.plan.weights_bytes)
                 del self.program
                 firmware = self._build(target, hooks=False)
-        require_fit(self.plan, firmware, self.config.budget)
+        with advising(self):
+            require_fit(self.plan, firmware, self.config.budget)
         return firmware
 
     def _build(self, target: Target, *, hooks: bool) -> Firmware:

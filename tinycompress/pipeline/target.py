@@ -52,7 +52,7 @@ class Target:
             raise DeviceError(
                 "TC-D190",
                 f"no board {wanted.id!r} was found",
-                fix="connect its ST-LINK USB, name the port with --port, or run the same firmware with --emulate",
+                fix="connect its ST-LINK USB or name its --port; `deploy --emulate` runs the same firmware without",
             )
         return port
 

@@ -17,7 +17,8 @@ from tinycompress.units import format_resource
 class RunLine:
     """One run. `weights_bytes` and `arena_bytes` are exact, `instructions` counted; scores are on the test split.
 
-    `budget` holds the limits of the compression by name. None is what the run did not find out.
+    `budget` holds the limits of the compression, else of the deployment, by name; `failure` is the code of the first
+    promise that the deployment broke. None is what the run did not find out.
     """
 
     run: str
@@ -34,6 +35,7 @@ class RunLine:
     arena_bytes: int | None
     macs: int | None
     instructions: int | None
+    failure: str | None = None
 
 
 def read_runs(paths: Iterable[Path]) -> tuple[list[RunLine], list[Path]]:
@@ -60,7 +62,8 @@ def _read_run(folder: Path) -> RunLine | None:
             found = _of_compression(_summary(text, file))
     file = folder / "report.json"
     if (text := _text(file)) is not None:
-        found |= _of_deployment(from_json(text, str(file)))
+        deployed = _of_deployment(from_json(text, str(file)))
+        found |= deployed | ({"budget": found["budget"]} if found.get("budget") else {})
     if not found:
         return None
     return RunLine(**{**dict.fromkeys(RunLine.__dataclass_fields__), "budget": {}, "run": str(folder), **found})
@@ -98,6 +101,8 @@ def _of_deployment(report: Report) -> dict[str, Any]:
         "weights_bytes": report.flash.weights_bytes,
         "arena_bytes": report.ram.arena_bytes,
         "macs": report.model.macs,
+        "budget": {limit.name: limit.limit for limit in report.limits},
+        "failure": None if report.failure is None else report.failure.code,
         "instructions": None if report.counted is None else report.counted.instructions,
     }
     if report.provenance.seed is not None:
@@ -110,8 +115,8 @@ def _of_deployment(report: Report) -> dict[str, Any]:
 
 
 HEADER = ("run", "model", "budget", "method", "seed", "float", "int8", "parameters", "weights B", "arena B", "MACs",
-          "instructions")  # fmt: skip
-RIGHT = tuple(range(4, len(HEADER)))
+          "instructions", "failed")  # fmt: skip
+RIGHT = tuple(range(4, len(HEADER) - 1))
 """Columns of numbers."""
 
 
@@ -130,6 +135,7 @@ def run_rows(lines: Sequence[RunLine]) -> list[tuple[str, ...]]:
                 "-" if count is None else f"{count:,}"
                 for count in (line.parameters, line.weights_bytes, line.arena_bytes, line.macs, line.instructions)
             ),
+            line.failure or "-",
         )
         for line in lines
     ]

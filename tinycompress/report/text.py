@@ -58,14 +58,16 @@ def _memory_rows(report: Report) -> list[Row]:
     others = [(ram.io_bytes, "inputs and outputs"), (ram.state_bytes, "state"), (ram.static_bytes, "static")]
     beside = "".join(f" + {size:,} B {name}" for size, name in others if size)
     has = report.capacity
+    padding = flash.weights_bytes - sum(layer.weights_bytes for layer in report.layers)
+    constants = f" + {flash.constants_bytes:,} B other constants" if flash.constants_bytes else ""
     rows = [
         ("arena", f"{ram.arena_bytes:,} B ({bound})", "exact"),
         ("RAM of the library", f"{ram.total_bytes:,} B{f' of {format_bytes(has.ram_bytes)}' if has else ''}", "exact"),
-        ("weights", f"{flash.weights_bytes:,} B", "exact"),
+        ("weights", f"{flash.weights_bytes:,} B{f', {padding:,} B of them padding' if padding > 0 else ''}", "exact"),
         (
             "flash of the library",
             f"{flash.total_bytes:,} B{f' of {format_bytes(has.flash_bytes)}' if has else ''}: "
-            f"{flash.weights_bytes:,} B weights + {flash.code_bytes:,} B code",
+            f"{flash.weights_bytes:,} B weights{constants} + {flash.code_bytes:,} B code",
             "exact",
         ),
     ]
@@ -99,7 +101,7 @@ def limit_row(limit: Limit) -> Row:
     if limit.name == "min_accuracy":
         return (f"budget: {name}", f"{text(limit.used)}, at least {text(limit.limit)}: {verdict}", limit.kind)
     share = f" ({limit.used / limit.limit:.0%})" if limit.limit else ""
-    upper = "up to " if limit.kind == "estimated" else ""
+    upper = "up to " if limit.name == "latency_ms" and limit.kind == "estimated" else ""
     value = f"{upper}{text(limit.used)} of {text(limit.limit)}{share}: {verdict}"
     return (f"budget: {name}", value, limit.kind)
 
@@ -144,6 +146,11 @@ def layer_rows(report: Report) -> list[tuple[str, ...]]:
 def work_of(layer: Layer) -> int | None:
     """What was counted or measured of a layer: instructions, or cycles on a board."""
     return layer.instructions if layer.instructions is not None else layer.cycles
+
+
+def visible(text: str) -> str:
+    """`text` with a mark for each character that no document may hold: names come from models of others."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def bar(value: int, largest: int, width: int = 16) -> str:

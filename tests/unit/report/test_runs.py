@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.unit.report.test_schema import emulated
 from tinycompress.errors import ConfigError
-from tinycompress.report.model import to_json
+from tinycompress.report.model import Failure, to_json
 from tinycompress.report.runs import HEADER, kinds, read_runs, run_rows
 
 SUMMARY = {
@@ -54,6 +55,15 @@ def test_a_deployment_knows_better_what_its_compression_promised(tmp_path: Path)
         assert line.weights_bytes == report.flash.weights_bytes
         assert report.counted is not None
         assert line.instructions == report.counted.instructions
+
+
+def test_a_broken_promise_is_seen_among_the_runs(tmp_path: Path) -> None:
+    failure = Failure("TC-B111", "too late", None, None, 4)
+    (tmp_path / "report.json").write_text(to_json(replace(emulated(), failure=failure)))
+    (line,), _ = read_runs([tmp_path])
+    row = dict(zip(HEADER, run_rows([line])[0], strict=True))
+    assert row["failed"] == "TC-B111"
+    assert row["budget"] == "ram 128 B, latency 2.0 us, min_accuracy 0.98"
 
 
 def test_runs_without_a_result_are_named_and_damaged_ones_refused(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def emulated() -> m.Report:
         target="unicorn",
         rounding="double",
         ram=m.Ram(64, 64, True, "whole tensors", 0, 0, 0, 96, 64),
-        flash=m.Flash(200, 40, 240),
+        flash=m.Flash(200, 44, 250, 6),
         firmware=m.FirmwareSize(2000, 9000),
         counted=m.Counted(600),
         estimated=m.Estimated(0.0024, 0.4, "counted x 0.87"),
@@ -98,6 +98,18 @@ def test_text_names_the_kind_of_every_number() -> None:
     assert kinds["instructions"] == "counted"
     assert kinds["latency"] == "estimated"
     assert all(len(row) == len(layer_header(emulated())) for row in layer_rows(emulated()))
+
+
+def test_flash_is_three_parts_that_sum() -> None:
+    rows = {what: text for what, text, _ in summary_rows(emulated())}
+    assert rows["weights"] == "44 B, 4 B of them padding"
+    assert rows["flash of the library"] == "250 B of 1.00 MB: 44 B weights + 6 B other constants + 200 B code"
+    plain = replace(emulated(), flash=m.Flash(200, 40, 240))
+    rows = {what: text for what, text, _ in summary_rows(plain)}
+    assert rows["weights"] == "40 B"
+    assert rows["flash of the library"].endswith("40 B weights + 200 B code")
+    with pytest.raises(ValueError, match="flash parts"):
+        m.check(replace(emulated(), flash=m.Flash(200, 44, 250)))
 
 
 def test_each_budget_shows_its_use() -> None:

@@ -46,12 +46,15 @@ def check_feasible(minimum: Widths, budget: Mapping[str, float], evaluate: Evalu
     if over:
         told = {n: (format_resource(n, budget[n]), format_resource(n, v)) for n, v in over.items()}
         missed = ", ".join(f"{n} {limit} is below {value}" for n, (limit, value) in told.items())
-        nearest = ", ".join(f"{n} = {int(np.ceil(v))}" for n, v in over.items())
-        raise BudgetError(
+        nearest = {n: int(np.ceil(v)) for n, v in over.items()}
+        listed = ", ".join(f"{n} = {v}" for n, v in nearest.items())
+        error = BudgetError(
             "TC-B201",
             f"no pruning of this network fits the budget: {missed}, the least that can be reached",
-            fix=f"nearest feasible budget: {nearest}; or start from a smaller architecture",
+            fix=f"nearest feasible budget: {listed}; or start from a smaller architecture",
         )
+        error.known = {"nearest": nearest}
+        raise error
 
 
 def fit(
