@@ -25,6 +25,7 @@ typedef struct {
     int32_t output_multiplier;       /* Q31: of Q0.15 times Q0.15, at the output's scale */
     int32_t output_shift;            /* -31..30 */
     int32_t output_zero_point;       /* -128..127 */
+    int32_t is_reversed;             /* 1: steps from the last row to the first; 0: from the first to the last */
     const int8_t *input_weights;     /* [4][U][I] */
     const int32_t *input_bias;       /* [4][U], less the input's zero point times the sum of weights */
     const int8_t *recurrent_weights; /* [4][U][U] */
@@ -86,10 +87,11 @@ static inline void tc_lstm_s8(const tc_lstm_s8_params *p, const int8_t *const *i
     }
     tc_copy(cells, kept, 2 * p->units);
     for (int32_t t = 0; t < n_rows; ++t) {
+        const int32_t row = p->is_reversed ? n_rows - 1 - t : t;
         for (int32_t u = 0; u < p->units; ++u) {
-            out_rows[t][u] = tc_lstm_s8_unit(p, u, in_rows[t], hidden, cells);
+            out_rows[row][u] = tc_lstm_s8_unit(p, u, in_rows[row], hidden, cells);
         }
-        hidden = out_rows[t];
+        hidden = out_rows[row];
     }
     tc_copy(out_rows[n_rows], hidden, p->units);
 }

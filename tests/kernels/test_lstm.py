@@ -29,6 +29,7 @@ def lstm_graph(
     rounding: Rounding,
     *,
     starts_anew: bool = False,
+    is_reversed: bool = False,
 ) -> QuantGraph:
     """One LSTM; its states are inputs, or constants when it `starts_anew` with every inference."""
     rng = np.random.default_rng(seed)
@@ -38,7 +39,7 @@ def lstm_graph(
     scales = rng.uniform(0.003, 0.02, (2, 4))
     op = o.LSTM(
         name="op", inputs=("x", "h", "c"), outputs=("y", "h2", "c2"), input_weights="w", recurrent_weights="r",
-        bias="b" if seed % 3 else None, cell_clip=clip,
+        bias="b" if seed % 3 else None, cell_clip=clip, is_reversed=is_reversed,
     )  # fmt: skip
     tensors = [
         h.quantized("x", shape, 0.03, int(rng.integers(-128, 128))),
@@ -67,7 +68,7 @@ def test_lstm_equals_the_reference(
 
 @pytest.mark.parametrize(("shape", "units"), [((1, 3), 2), ((6, 1, 5), 7)])
 def test_constant_initial_states_are_the_kernel_s_own(shape: tuple[int, ...], units: int) -> None:
-    graph = lstm_graph(3, shape, units, -12, 0.0, Rounding.DOUBLE, starts_anew=True)
+    graph = lstm_graph(3, shape, units, -12, 0.0, Rounding.DOUBLE, starts_anew=True, is_reversed=units == 7)
     assert graph.input_names == ("x",)
     (variant,) = PORTABLE[o.LSTM]
     h.check(variant, graph, np.random.default_rng(units))

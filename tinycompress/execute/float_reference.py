@@ -200,7 +200,7 @@ def _svdf(op: o.SVDF, inputs: list[Array], tensors: Tensors) -> list[Array]:
 
 
 def lstm_steps(op: o.LSTM, inputs: Sequence[Array], tensors: Tensors) -> tuple[Array, Array]:
-    """Hidden and cell states after every step, `[n, t, units]` each."""
+    """Hidden and cell states after every step, `[n, t, units]` each, in the order in which the steps are taken."""
     x, hidden, cell = inputs
     kernels, recurrent = constant(tensors[op.input_weights]), constant(tensors[op.recurrent_weights])
     units = recurrent.shape[-1]
@@ -209,7 +209,7 @@ def lstm_steps(op: o.LSTM, inputs: Sequence[Array], tensors: Tensors) -> tuple[A
         fed = fed + constant(tensors[op.bias]).reshape(-1)
     kept = recurrent.reshape(4 * units, units).T
     made = []
-    for t in range(fed.shape[1]):
+    for t in range(fed.shape[1])[:: -1 if op.is_reversed else 1]:
         gates = (fed[:, t] + hidden @ kept).reshape(-1, 4, units)
         enter, forget, leave = (apply(o.Function.SIGMOID, gates[:, i]) for i in (0, 1, 3))
         cell = forget * cell + enter * np.tanh(gates[:, 2])
@@ -222,7 +222,8 @@ def lstm_steps(op: o.LSTM, inputs: Sequence[Array], tensors: Tensors) -> tuple[A
 
 def _lstm(op: o.LSTM, inputs: list[Array], tensors: Tensors) -> list[Array]:
     hidden, cells = lstm_steps(op, inputs, tensors)
-    return [hidden.reshape(*inputs[0].shape[:-1], -1), hidden[:, -1], cells[:, -1]]
+    y = hidden[:, ::-1] if op.is_reversed else hidden
+    return [y.reshape(*inputs[0].shape[:-1], -1), hidden[:, -1], cells[:, -1]]
 
 
 def _embedding(op: o.Embedding, inputs: list[Array], tensors: Tensors) -> list[Array]:

@@ -48,7 +48,7 @@ def lstm(op: o.LSTM, inputs: list[Array], context: Context) -> list[Array]:
         return 3 * _int16(_int16(fed) + _int16(kept))
 
     made = []
-    for t in range(steps.shape[1]):
+    for t in range(steps.shape[1])[:: -1 if op.is_reversed else 1]:
         gates = [gate(i, steps[:, t], centred(hidden, y, np.int64)) for i in range(4)]
         enter, forget, leave = (sigmoid_16(gates[i]) for i in (0, 1, 3))
         kept = _int16(requantize(forget * cell, *p.forget, rounding))
@@ -57,4 +57,5 @@ def lstm(op: o.LSTM, inputs: list[Array], context: Context) -> list[Array]:
         scaled = (cell * p.tanh_multiplier + ((1 << p.tanh_shift) >> 1)) >> p.tanh_shift
         hidden = finish(requantize(tanh_16(scaled) * leave, *p.output, rounding), y)
         made.append(hidden)
+    made = made[:: -1 if op.is_reversed else 1]
     return [np.stack(made, axis=1).reshape(*inputs[0].shape[:-1], -1), hidden, cell.astype(np.int16)]

@@ -296,7 +296,7 @@ def _lstm(op: o.LSTM, inputs: list[Tensor], context: Context) -> list[Tensor]:
     kernels, recurrent = context.constants["input_weights"], context.constants["recurrent_weights"]
     steps = x.reshape(x.shape[0], -1, x.shape[-1])
     made = []
-    for t in range(steps.shape[1]):
+    for t in range(steps.shape[1])[:: -1 if op.is_reversed else 1]:
         gates = torch.einsum("ni,gui->ngu", steps[:, t], kernels) + torch.einsum("nh,guh->ngu", hidden, recurrent)
         if context.bias is not None:
             gates = gates + context.bias
@@ -306,6 +306,7 @@ def _lstm(op: o.LSTM, inputs: list[Tensor], context: Context) -> list[Tensor]:
             cell = cell.clamp(-op.cell_clip, op.cell_clip)
         hidden = leave * torch.tanh(cell)
         made.append(hidden)
+    made = made[:: -1 if op.is_reversed else 1]
     return [torch.stack(made, dim=1).reshape(*x.shape[:-1], -1), hidden, cell]
 
 

@@ -64,9 +64,14 @@ class OnnxGraph:
 
     def node(self, kind: str, inputs: list[str], wanted: str, **attributes: Any) -> str:
         """Appends a node with one output; returns the output's name."""
-        output = self.name(wanted)
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=f"{output}_node", **attributes))
+        (output,) = self.several(kind, inputs, [wanted], **attributes)
         return output
+
+    def several(self, kind: str, inputs: list[str], wanted: list[str], **attributes: Any) -> list[str]:
+        """Appends a node; returns the names of its outputs."""
+        outputs = [self.name(name) for name in wanted]
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=f"{outputs[0]}_node", **attributes))
+        return outputs
 
     def initializer(self, wanted: str, values: Array) -> str:
         """Adds a constant; returns its name."""

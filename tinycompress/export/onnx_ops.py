@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinycompress.execute.functions import HARD_SIGMOID_SLOPE
 from tinycompress.export.onnx_graph import Form, OnnxGraph, impossible
 from tinycompress.ir import ops as o
 from tinycompress.ir.onnx_resize import onnx_nearest_indices
@@ -29,6 +30,9 @@ FUNCTIONS = {
     o.Function.GELU: "Gelu",
 }
 """Functions that are one node without attributes."""
+
+ONNX_GATES = [0, 3, 1, 2]
+"""Where ONNX's gates input, output, forget, cell stand in the operator."""
 
 POWERS = {o.Function.SQUARE: 2.0, o.Function.RSQRT: -0.5}
 
@@ -257,7 +261,7 @@ def _table(g: OnnxGraph, op: o.Table) -> None:
     elif op.function is o.Function.GELU_TANH:
         made = g.node("Gelu", [x], op.name, approximate="tanh")
     elif op.function is o.Function.HARD_SIGMOID:
-        made = g.node("HardSigmoid", [x], op.name, alpha=1.0 / 6.0, beta=0.5)
+        made = g.node("HardSigmoid", [x], op.name, alpha=op.alpha or HARD_SIGMOID_SLOPE, beta=0.5)
     elif op.function is o.Function.LEAKY_RELU:
         made = g.node("LeakyRelu", [x], op.name, alpha=op.alpha)
     elif op.function is o.Function.ELU:
@@ -291,6 +295,41 @@ def _quantize(g: OnnxGraph, op: o.Quantize) -> None:
         raise impossible("a quantization inside a float graph")
     form, _ = _shape_form(g, op)
     g.hold(op.output, g.get(op.inputs[0], form), form)
+
+
+def _lstm(g: OnnxGraph, op: o.LSTM) -> None:
+    """A node of one direction, between transposes: in ONNX time leads and not the batch."""
+    if g.is_quantized:
+        raise impossible("an integer LSTM")
+    if op.cell_clip > 0:
+        raise impossible("a clipped cell state")
+    if not g[op.inputs[1]].is_constant:
+        raise impossible("states kept between inferences")
+    shape, units = g[op.inputs[0]].shape, g[op.inputs[1]].elements
+    source = g.get(op.inputs[0], Form.PLAIN)
+    if len(shape) == 3:
+        source = g.reshape(source, (1, shape[0], shape[2]), op.name)
+    source = g.node("Transpose", [source], f"{op.name}_steps", perm=[1, 0, 2])
+    bias = np.zeros((4, units), np.float32) if op.bias is None else g[op.bias].constant
+    constants = {
+        "W": g[op.input_weights].constant[ONNX_GATES].reshape(1, 4 * units, -1),
+        "R": g[op.recurrent_weights].constant[ONNX_GATES].reshape(1, 4 * units, units),
+        "B": np.concatenate([bias[ONNX_GATES].reshape(1, -1), np.zeros((1, 4 * units), np.float32)], axis=1),
+        "initial_h": g[op.inputs[1]].constant.reshape(1, 1, units),
+        "initial_c": g[op.inputs[2]].constant.reshape(1, 1, units),
+    }
+    w, r, b, h, c = (g.initializer(f"{op.name}_{role}", values) for role, values in constants.items())
+    made = g.several(
+        "LSTM",
+        [source, w, r, b, "", h, c],
+        [f"{op.name}_{role}" for role in ("Y", "Y_h", "Y_c")],
+        hidden_size=units,
+        direction="reverse" if op.is_reversed else "forward",
+    )
+    steps = g.reshape(made[0], (shape[0], 1, units), op.name)
+    made[0] = g.node("Transpose", [steps], f"{op.name}_batch", perm=[1, 0, 2])
+    for name, output in zip(made, op.outputs, strict=True):
+        g.hold(output, g.reshape(name, (1, *g[output].shape), output), Form.PLAIN)
 
 
 def _resize_nearest(g: OnnxGraph, op: o.ResizeNearest) -> None:
@@ -349,5 +388,6 @@ EXPORTERS: dict[type[o.Op], Exporter] = {
     o.Quantize: _quantize,
     o.ResizeNearest: _resize_nearest,
     o.ResizeBilinear: _resize_bilinear,
+    o.LSTM: _lstm,
 }
 """How each operator is written."""

@@ -34,6 +34,7 @@ class TfliteBuilder:
         self._operators: list[OperatorRecord] = []
         self._tensors: list[TensorRecord] = []
         self._indices: dict[str, int] = {}
+        self.used = {*graph.outputs, *(name for op in graph.ops for name in op.inputs)}
         for name in (*graph.input_names, *graph.outputs):
             self.activation(name)
 

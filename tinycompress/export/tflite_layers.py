@@ -121,6 +121,10 @@ def lstm(e: TfliteBuilder, op: o.LSTM) -> None:
     """UNIDIRECTIONAL_SEQUENCE_LSTM without peephole, projection and layer normalization."""
     if len(e[op.inputs[0]].shape) != 2:
         raise impossible(f"a sequence of shape {list(e[op.inputs[0]].shape)}")
+    if op.is_reversed:
+        raise impossible("an LSTM that begins at the last step")
+    if op.outputs[2] in e.used:
+        raise impossible("its cell state is no output")
     scale = e[op.inputs[0]].quantization.tensor_scale
     gates = {name: e[name] for name in (op.input_weights, op.recurrent_weights)}
     weights = [
@@ -152,3 +156,13 @@ def lstm(e: TfliteBuilder, op: o.LSTM) -> None:
         FusedActivationFunction=tflite.ActivationFunctionType.TANH,
         CellClip=op.cell_clip,
     )
+    if op.outputs[1] in e.used:
+        _last_step(e, op)
+
+
+def _last_step(e: TfliteBuilder, op: o.LSTM) -> None:
+    """The hidden state behind an LSTM, which TFLite gives as the last row of the output alone."""
+    steps, units = e[op.outputs[0]].shape
+    bounds = {"begin": (0, steps - 1, 0), "end": (1, steps, units), "strides": (1, 1, 1)}
+    inputs = [e.activation(op.outputs[0]), *(e.integers(op, role, values) for role, values in bounds.items())]
+    e.emit("STRIDED_SLICE", inputs, [e.activation(op.outputs[1])], "StridedSliceOptions", ShrinkAxisMask=2)

@@ -25,7 +25,7 @@ from tinycompress.frontends.layout import (
 )
 from tinycompress.frontends.values import Value, ValueBuilder, ir_axis, ir_shape, refuse
 from tinycompress.ir import ops as o
-from tinycompress.ir.tensor import Array
+from tinycompress.ir.tensor import Array, DType
 
 
 class ChannelsFirstBuilder(ValueBuilder):
@@ -125,6 +125,53 @@ class ChannelsFirstBuilder(ValueBuilder):
         slopes = np.broadcast_to(alpha.reshape(-1), (value.shape[0],))[at]
         y = self.emit(o.PReLU, [x.tensor], alpha=self._parameter("alpha", slopes))
         return Value(y, value.shape, x.layout)
+
+    def lstm(
+        self,
+        value: Value,
+        weights: Array,
+        recurrent: Array,
+        bias: Array | None,
+        hidden: Array,
+        cell: Array,
+        *,
+        suffix: str = "",
+        is_reversed: bool = False,
+    ) -> tuple[Value, Value, Value]:
+        """An LSTM over a sequence `(t, c)`: (all hidden states `(t, units)`, the last, the last cell state).
+
+        Constants as the operator's, gates in its order; `suffix` tells apart the layers of one node.
+        """
+        if len(value.shape) != 2:
+            raise refuse(
+                f"needs one sequence of features, not shape {list(value.shape)}", "give it batch, time, features"
+            )
+        x = self.arrange(value, (0, 1))
+        states = {"initial_hidden": hidden, "initial_cell": cell}
+        inputs = [x.tensor, *(self._parameter(name + suffix, data) for name, data in states.items())]
+        y, kept, inner = self.emit_several(
+            o.LSTM,
+            inputs,
+            (suffix, f"{suffix}_hidden", f"{suffix}_cell"),
+            input_weights=self._parameter(f"weight_ih{suffix}", weights),
+            recurrent_weights=self._parameter(f"weight_hh{suffix}", recurrent),
+            bias=None if bias is None else self._parameter(f"bias{suffix}", bias),
+            is_reversed=is_reversed,
+        )
+        shape = (value.shape[0], recurrent.shape[-1])
+        last = [Value(name, shape[1:], plain_layout(shape[1:])) for name in (kept, inner)]
+        return Value(y, shape, plain_layout(shape)), last[0], last[1]
+
+    def embedding(self, indices: Value, table: Array) -> Value:
+        """Rows of a table `(n, c)` at the network's own integer input `(t,)`: `(t, c)`."""
+        shape = (*indices.shape, *table.shape[1:])
+        if self.tensors[indices.tensor].dtype is not DType.INT32 or len(shape) != 2:
+            raise refuse(
+                f"looks up indices of shape {[1, *indices.shape]} that are no input of the network",
+                "give it an integer input of batch and steps",
+            )
+        y = self.emit(o.Embedding, [indices.tensor], table=self._parameter("weight", table))
+        return Value(y, shape, plain_layout(shape))
 
     # -- windows -------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ checked first (`limits`, `onnx_file`).
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,10 @@ from tinycompress.frontends.onnx_integer import integer_graph
 from tinycompress.frontends.onnx_ops import ADVICE, HANDLERS
 from tinycompress.frontends.onnx_patterns import joined
 from tinycompress.frontends.onnx_quantized import QUANTIZED_HANDLERS, QuantizedNodes
+from tinycompress.frontends.onnx_recurrent import handler_for, is_index_input, reads_sequences, sequence_batch
 from tinycompress.frontends.values import Value
 from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.tensor import DType
 from tinycompress.ir.verify import verify
 
 PARSER_ERRORS = (DecodeError, struct.error, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
@@ -94,8 +97,13 @@ class _Importer:
 
     def _input(self, value: OnnxInput) -> Value:
         where = f"input {source_name(value.name)!r}"
-        if value.type_name not in ("FLOAT", "UINT8", "INT8"):
+        readers = self._readers(value.name)
+        is_index = value.type_name in ("INT32", "INT64") and is_index_input(readers, value.name)
+        if value.type_name not in ("FLOAT", "UINT8", "INT8") and not is_index:
             raise ModelError("TC-M305", f"its element type {value.type_name} is not supported", where=where)
+        batch = sequence_batch(value.shape, readers)
+        if batch:
+            value = replace(value, shape=(value.shape[1], value.shape[0], value.shape[2]))
         if not value.shape or value.shape[0] not in (None, 0, 1):
             raise ModelError(
                 "TC-M303",
@@ -112,8 +120,10 @@ class _Importer:
             )
         self.builder.at(value.name)
         shape = tuple(int(d) for d in value.shape[1:] if d is not None)
-        found = self.builder.input(value.name, shape, is_plain=self._is_plain(value.name, len(shape)))
-        if value.type_name != "FLOAT":
+        is_plain = self._is_plain(value.name, len(shape))
+        dtype = DType.INT32 if is_index else DType.FLOAT32
+        found = replace(self.builder.input(value.name, shape, is_plain=is_plain, dtype=dtype), batch=batch)
+        if value.type_name != "FLOAT" and not is_index:
             self.quantized.integer_input(found, value.type_name)
         return found
 
@@ -124,7 +134,7 @@ class _Importer:
             return False
         if all(n.kind == "Transpose" and (n.get("perm") or [])[:2] == [0, rank] for n in users):
             return True
-        return rank == 2 and all(n.kind in ("MatMul", "Gemm") for n in users)
+        return rank == 2 and all(n.kind in ("MatMul", "Gemm") or reads_sequences(n) for n in users)
 
     def _readers(self, name: str) -> list[OnnxNode]:
         """The nodes that compute with a tensor, looking through those that only quantize or rename it."""
@@ -135,7 +145,7 @@ class _Importer:
                 continue
             if node.kind in ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast"):
                 names.update(node.outputs)
-            else:
+            elif node.kind != "Shape":
                 found.append(node)
         return found
 
@@ -176,7 +186,7 @@ class _Importer:
         if node.kind in QUANTIZED_HANDLERS:
             return QUANTIZED_HANDLERS[node.kind](self.quantized, self.builder, call)
         first = len(self.builder.ops)
-        result = _handler(node)(self.builder, call)
+        result = handler_for(call, _handler(node))(self.builder, call)
         self.quantized.note_constants(self.builder, call, first)
         return result
 

@@ -14,6 +14,7 @@ import numpy as np
 from tinycompress.errors import ModelError
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.onnx_call import Call, Handler, Result, full_shape, refused, reshape_target
+from tinycompress.frontends.onnx_recurrent import RECURRENT_HANDLERS
 from tinycompress.frontends.onnx_windows import WINDOW_HANDLERS
 from tinycompress.frontends.values import Value
 from tinycompress.ir import ops as o
@@ -332,6 +333,7 @@ def _depth_to_space(b: ChannelsFirstBuilder, call: Call) -> Result:
 
 HANDLERS: dict[str, Handler] = {
     **WINDOW_HANDLERS,
+    **RECURRENT_HANDLERS,
     "Relu": _clamp_to(o.RELU),
     "Clip": _clip,
     "Sigmoid": _table(Function.SIGMOID),
@@ -382,8 +384,8 @@ HANDLERS: dict[str, Handler] = {
 
 ADVICE: dict[str, str] = {
     "Erf": "only GELU is known: x / 2 * (1 + Erf(x / sqrt(2))), every constant a scalar",
-    "LSTM": "replace the recurrent layer by convolutions over time, or import an int8 .tflite",
-    "GRU": "replace the recurrent layer by convolutions over time",
+    "GRU": "use an LSTM, or convolutions over time",
+    "RNN": "use an LSTM, or convolutions over time",
     "LayerNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "InstanceNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "GroupNormalization": "use BatchNorm, whose statistics are fixed at inference",

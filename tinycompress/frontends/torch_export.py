@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinycompress.errors import ModelError, UnsupportedOpError
+from tinycompress.frontends.batch_axis import FIX
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.names import safe_name, source_name
 from tinycompress.frontends.torch_calls import Call
 from tinycompress.frontends.torch_ops import ADVICE, HANDLERS
+from tinycompress.frontends.torch_recurrent import MOVED_BATCH, has_moved_batch
 from tinycompress.frontends.values import Value
 from tinycompress.ir.graph import Graph, Preprocess
+from tinycompress.ir.tensor import DType
 from tinycompress.ir.verify import verify
 
 if TYPE_CHECKING:
@@ -89,9 +92,23 @@ def import_exported_program(path: Path) -> Graph:
 
 
 def _exported(module: torch.nn.Module, shapes: Mapping[int | str, tuple[int, ...]]) -> torch.export.ExportedProgram:
+    """The module traced on floats; where that fails and it embeds indices, on integers."""
     import torch
 
-    examples = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    try:
+        return _traced(module, shapes, torch.float32)
+    except ModelError:
+        if not any(isinstance(m, torch.nn.Embedding) for m in module.modules()):
+            raise
+    return _traced(module, shapes, torch.long)
+
+
+def _traced(
+    module: torch.nn.Module, shapes: Mapping[int | str, tuple[int, ...]], dtype: torch.dtype
+) -> torch.export.ExportedProgram:
+    import torch
+
+    examples = {key: torch.zeros(shape, dtype=dtype) for key, shape in shapes.items()}
     by_name = {k: v for k, v in examples.items() if isinstance(k, str)}
     by_position = tuple(v for k, v in examples.items() if not isinstance(k, str))
     try:
@@ -186,7 +203,10 @@ class _Importer:
         else:
             is_plain = bool(users) and all(u in ("aten.permute.default", "aten.transpose.int") for u in users)
         first = self.preprocess if not self.builder.inputs else None
-        self.values[node.name] = self.builder.input(node.name, tuple(shape[1:]), is_plain=is_plain, preprocess=first)
+        dtype = DType.FLOAT32 if node.meta["val"].dtype.is_floating_point else DType.INT32
+        self.values[node.name] = self.builder.input(
+            node.name, tuple(shape[1:]), is_plain=is_plain, preprocess=first, dtype=dtype
+        )
 
     def _outputs(self, node: Node) -> list[Value]:
         found = self._resolve(node.args[0])
@@ -223,7 +243,10 @@ class _Importer:
         try:
             if plain != target:
                 self._check_aliases(node, later)
-            return handler(self.builder, Call(_numpy(arguments), _result_shapes(node)))
+            call = Call(_numpy(arguments), _result_shapes(node))
+            if has_moved_batch(plain, call):
+                handler = MOVED_BATCH.get(plain, _refuse_moved_batch)
+            return handler(self.builder, call)
         except UnsupportedOpError as error:
             self._fail(node, error)
             return _MISSING
@@ -287,6 +310,10 @@ class _Importer:
             where=", ".join(where.split(" ")[0] for where, _ in self.failures),
             fix="change these nodes as said above",
         )
+
+
+def _refuse_moved_batch(builder: ChannelsFirstBuilder, call: Call) -> Any:
+    raise ModelError("TC-M102", "it works on a tensor whose batch axis is not the first", fix=FIX)
 
 
 class _Missing:

@@ -15,6 +15,7 @@ import numpy as np
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.torch_calls import Call, Handler, Result, batch_free_axis, entries
 from tinycompress.frontends.torch_movement import MOVEMENT
+from tinycompress.frontends.torch_recurrent import RECURRENT
 from tinycompress.frontends.values import Value, refuse
 from tinycompress.ir import ops as o
 from tinycompress.ir.ops import Activation, Function
@@ -324,16 +325,15 @@ HANDLERS: dict[str, Handler] = {
     **entries("minimum.default min.other", _binary(o.Minimum)),
     **entries("mean.dim", _mean),
     **MOVEMENT,
+    **RECURRENT,
 }
 
 ADVICE: dict[str, str] = {
-    "lstm": "replace the recurrent layer by convolutions over time (Conv1d), or import an int8 .tflite",
-    "gru": "replace the recurrent layer by convolutions over time (Conv1d)",
+    "gru": "use nn.LSTM, or convolutions over time (Conv1d)",
     "layer_norm": "use BatchNorm, whose statistics are fixed at inference",
     "group_norm": "use BatchNorm, whose statistics are fixed at inference",
     "instance_norm": "use BatchNorm, whose statistics are fixed at inference",
     "scaled_dot_product_attention": "attention is outside the operators of int8 microcontroller kernels",
-    "embedding": "pass the embedded vector as the network's input",
     "argmax": "return the logits and take the argmax outside",
     "sum": "use mean and fold the factor into the next layer",
     "std": "compute it outside the network",

@@ -37,11 +37,15 @@ _PLAIN_LETTERS = {1: "C", 2: "TC", 3: "HWC"}
 
 @dataclass(frozen=True)
 class Value:
-    """A source tensor: the IR `tensor` that holds it, its batch-free source `shape`, and their relation."""
+    """A source tensor: the IR `tensor` that holds it, its batch-free source `shape`, and their relation.
+
+    `batch` is the source's axis of the batch: 0 but for sequences and states of recurrent layers (`batch_axis`).
+    """
 
     tensor: str
     shape: Shape
     layout: Layout
+    batch: int = 0
 
 
 def refuse(why: str, fix: str) -> UnsupportedOpError:
@@ -99,24 +103,41 @@ class ValueBuilder:
 
     def emit(self, kind: type[o.Op], inputs: Sequence[str], *, suffix: str = "", **fields: Any) -> str:
         """Adds an operator with one output; returns the output's name. Shapes are inferred and so checked."""
-        name = self._names.unique(self._node + suffix)
-        op = kind(name=name, inputs=tuple(inputs), outputs=(name,), source=self._source, **fields)
-        (shape,) = infer(op, self.tensors)
-        self.tensors[name] = Tensor(name, shape, DType.FLOAT32, source=self._source[0])
-        self.ops.append(op)
+        (name,) = self.emit_several(kind, inputs, (suffix,), **fields)
         return name
+
+    def emit_several(
+        self, kind: type[o.Op], inputs: Sequence[str], suffixes: Sequence[str], **fields: Any
+    ) -> tuple[str, ...]:
+        """Adds an operator with an output for each suffix; returns their names. It is named as the first output."""
+        if kind is not o.Embedding and any(self.tensors[n].dtype is not DType.FLOAT32 for n in inputs):
+            raise refuse("computes with an input of integers", "integers may only be the indices of an embedding")
+        names = tuple(self._names.unique(self._node + suffix) for suffix in suffixes)
+        op = kind(name=names[0], inputs=tuple(inputs), outputs=names, source=self._source, **fields)
+        for name, shape in zip(names, infer(op, self.tensors), strict=True):
+            self.tensors[name] = Tensor(name, shape, DType.FLOAT32, source=self._source[0])
+        self.ops.append(op)
+        return names
 
     def _parameter(self, suffix: str, data: Array) -> str:
         return self.constant(f"{self._node}.{suffix}", data, f"{self._source[0]}.{suffix}")
 
-    def input(self, name: str, shape: Shape, *, is_plain: bool = False, preprocess: Preprocess | None = None) -> Value:
+    def input(
+        self,
+        name: str,
+        shape: Shape,
+        *,
+        is_plain: bool = False,
+        preprocess: Preprocess | None = None,
+        dtype: DType = DType.FLOAT32,
+    ) -> Value:
         """A graph input of batch-free source `shape`, stored channels-last unless it `is_plain` already."""
         rank = len(shape)
         order = tuple(range(rank)) if is_plain or rank not in IMAGE_ORDERS else IMAGE_ORDERS[rank]
         letters = (_PLAIN_LETTERS if is_plain else _LAYOUT_LETTERS).get(rank, "")
         tensor = self._names.unique(safe_name(name, "input"))
-        self.tensors[tensor] = Tensor(tensor, ir_shape(shape, order), DType.FLOAT32, source=source_name(name))
-        self.inputs.append(GraphInput(tensor, letters, "float32", preprocess or Preprocess()))
+        self.tensors[tensor] = Tensor(tensor, ir_shape(shape, order), dtype, source=source_name(name))
+        self.inputs.append(GraphInput(tensor, letters, dtype.value, preprocess or Preprocess()))
         return Value(tensor, shape, layout_of(shape, order))
 
     def graph(self, outputs: Sequence[Value]) -> Graph:

@@ -353,13 +353,15 @@ class LSTM(Op):
     Gates stand in the order input, forget, cell, output: `input_weights` `(4, units, c)`, `recurrent_weights`
     `(4, units, units)`, `bias` `(4, units)`. The states are `(units,)`, kept between inferences or both constants from
     which every inference starts; quantized, the hidden state has the parameters of y and the cell state is int16 with
-    a power of two as its scale. `cell_clip` > 0 bounds the cell state.
+    a power of two as its scale. `cell_clip` > 0 bounds the cell state. With `is_reversed` the steps are taken from the
+    last to the first; row i of y is the hidden state after step i all the same.
     """
 
     input_weights: str = _constant()
     recurrent_weights: str = _constant()
     bias: str | None = _optional_constant()
     cell_clip: float = 0.0
+    is_reversed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,6 +110,7 @@ def pack(op: LSTM, graph: Graph, rounding: Rounding) -> PackedKernel:
             ("tanh_shift", params.tanh_shift),
             *_pair("output", params.output),
             ("output_zero_point", graph.tensors[op.outputs[0]].quantization.tensor_zero_point),
+            ("is_reversed", int(op.is_reversed)),
         ),
         (
             PackedArray("input_weights", weights.constant, describe(weights, "input weights", "gate, unit, input")),

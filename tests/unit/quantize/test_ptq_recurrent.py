@@ -100,6 +100,36 @@ def test_library_and_tflm_give_the_reference_s_bytes(tmp_path: Path, name: str) 
         np.testing.assert_array_equal(oracle.run([sample])[0], result.output)
 
 
+def test_last_hidden_state_is_exported_as_the_last_row() -> None:
+    b = Builder()
+    add_lstm(b, b.input("x", (6, 4)), 5)
+    graph = b.graph("lstm0_out", b.fc("lstm0_h_next", 3))
+    quantized = quantize(graph, sequences(graph))
+    oracle = Tflm(to_tflite(quantized))
+    for sample in integers(quantized, sequences(graph, 5, seed=6)):
+        expected = reference.run(quantized, {"x": sample}).outputs
+        oracle.reset()
+        for name, value in zip(quantized.outputs, oracle.run([sample]), strict=True):
+            np.testing.assert_array_equal(value, expected[name])
+
+
+def test_exported_lstm_begins_at_the_first_step_with_zeros() -> None:
+    b = Builder()
+    add_lstm(b, b.input("x", (6, 4)), 5)
+    graph = b.graph("lstm0_out", "lstm0_c_next")
+    with pytest.raises(UnsupportedOpError, match="cell state is no output"):
+        to_tflite(quantize(graph, sequences(graph)))
+    (op,) = graph.ops
+    assert isinstance(op, o.LSTM)
+    backwards = quantize(replace(graph, ops=(replace(op, is_reversed=True),), outputs=op.outputs[:1]), sequences(graph))
+    with pytest.raises(UnsupportedOpError, match="begins at the last step"):
+        to_tflite(backwards)
+    ones = replace(graph.tensors[op.inputs[1]], data=np.ones(5, np.float32))
+    later = replace(graph, tensors={**graph.tensors, ones.name: ones}, outputs=op.outputs[:1])
+    with pytest.raises(UnsupportedOpError, match="zero point"):
+        to_tflite(quantize(later, sequences(graph)))
+
+
 def test_samples_of_sequences_do_not_continue_each_other() -> None:
     graph = NETWORKS["keeps its states"]
     assert not carries_state(graph)
