@@ -46,7 +46,7 @@ class ModelSection(Section):
 
     `input_shape` is one shape, or a list of shapes for a network with several inputs; `preprocess` travels with the
     network (a factory's module may carry its own as an attribute). `external_data` lets an ONNX file keep its weights
-    in regular files of its own folder.
+    in regular files of its own folder. `name` is what the network and its C are called (default: as file or factory).
     """
 
     source: str | None = None

@@ -320,3 +320,30 @@ def test_flash_is_judged_with_the_estimated_code(inside: Callable[..., Outcome],
     assert f"of {between / 1024:.1f} KB" in out
     assert "does not fit: weights need" in out
     assert "fix     compress the float network" in out
+
+
+def test_a_port_that_is_not_there_is_said_before_the_build(inside: Callable[..., Outcome], model: Path) -> None:
+    for name in ("deploy", "flash"):
+        status, _, err = inside(name, model, "--port", "/dev/no-such-port")
+        assert status == 6
+        assert "error[TC-D101]: there is no port '/dev/no-such-port'" in err
+        assert "build " not in err
+
+
+def test_wrong_data_is_said_before_the_import(inside: Callable[..., Outcome], model: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", np.zeros((4, 2)))
+    status, _, err = inside("deploy", model, "--data", "d.npz", "--emulate")
+    assert status == 2
+    assert "error[TC-C302]" in err
+    assert "import " not in err
+
+
+def test_a_compiler_that_fails_on_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from tinycompress.build import toolchain
+    from tinycompress.errors import ToolchainError
+
+    monkeypatch.setattr(toolchain.shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    with pytest.raises(ToolchainError, match=r"m.c does not compile; the disk has 4096 B left .*free some space"):
+        toolchain.run_compiler(["false"], tmp_path, code="TC-T103", what="m.c does not compile")

@@ -119,6 +119,8 @@ def test_every_code_in_the_source_is_explained() -> None:
             used |= set(re.findall(r'"(TC-[CMBTDVQ]\d{3})"', path.read_text(encoding="utf-8")))
     assert used - set(texts()) == set()
     assert tinycompress("explain", "tc-b112").stdout.startswith("TC-B112\n")
+    assert tinycompress("explain", "b112").stdout.startswith("TC-B112\n")
+    assert {line[:6] for line in tinycompress("explain", "TC-B1").stdout.splitlines()} == {"TC-B10", "TC-B11"}
 
 
 @pytest.mark.parametrize("values", ["float", "integer"])
@@ -157,6 +159,14 @@ def test_flag_beats_environment_beats_recipe(tmp_path: Path) -> None:
     assert settings("--seed", "0", TINYCOMPRESS_SEED="2")["seed"] == 0
     assert settings(TINYCOMPRESS_DEPLOY_SAMPLES="4")["deploy"]["samples"] == 4
     assert settings("--board", "stm32f746")["board"] == "stm32f746"
+
+
+def test_a_network_is_called_as_the_user_says(model: Path, tmp_path: Path) -> None:
+    done = tinycompress("generate", model, "--name", "gesture", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {"gesture.h", "gesture.c"} <= set(json.loads(done.stdout)["files"])
+    assert (tmp_path / "runs").is_dir()
+    assert next((tmp_path / "runs").iterdir()).name.startswith("gesture-")
 
 
 def test_compress_shows_its_whole_recipe() -> None:

@@ -34,6 +34,8 @@ COMMON_FLAGS = (
     *WARNINGS,
 )
 TOOLCHAINS = ("zig", "gcc")
+ENOUGH_DISK_BYTES = 1 << 20
+"""With less free space a compiler's failure is put down to that: zig then fails without a word."""
 
 _ZIG_CPUS = {("cortex-m7", "fpv5-sp-d16"): "cortex_m7+fp_armv8d16sp"}
 
@@ -91,6 +93,11 @@ def run_compiler(command: Sequence[str], directory: Path, *, code: str, what: st
         output = (done.stdout + done.stderr).strip()
         if "overflowed" in output or "will not fit in region" in output:
             code, what = "TC-T105", "the firmware does not fit the board's memory"
+        free = shutil.disk_usage(directory).free
+        if free < ENOUGH_DISK_BYTES:
+            raise ToolchainError(
+                code, f"{what}; the disk has {free} B left", where=str(directory), fix="free some space"
+            )
         raise ToolchainError(code, f"{what}:\n{output[-4000:]}")
 
 

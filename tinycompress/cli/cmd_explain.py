@@ -13,7 +13,9 @@ from tinycompress.cli.output import print_json
 
 @app.command()
 def explain(
-    code: Annotated[str | None, typer.Argument(help="A diagnostic's id, e.g. TC-M102; none lists all.")] = None,
+    code: Annotated[
+        str | None, typer.Argument(help="A diagnostic's id, e.g. TC-M102, or its beginning; none lists all.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
 ) -> None:
     """Print the long text behind a diagnostic."""
@@ -22,13 +24,13 @@ def explain(
 
     known = texts()
     if code is None:
-        if json:
-            print_json(known)
-            return
-        for name, text in known.items():
-            typer.echo(f"{name}  {text.split('. ')[0].rstrip('.')}.")
+        _print(known, json)
         return
     wanted = code.upper()
+    wanted = wanted if wanted.startswith("TC-") else f"TC-{wanted}"
+    if wanted not in known and (family := {name: text for name, text in known.items() if name.startswith(wanted)}):
+        _print(family, json)
+        return
     if wanted not in known:
         import difflib
 
@@ -40,3 +42,12 @@ def explain(
         return
     typer.echo(f"{wanted}\n")
     typer.echo(textwrap.fill(known[wanted], 100))
+
+
+def _print(texts: dict[str, str], json: bool) -> None:
+    """Many diagnostics, a line each."""
+    if json:
+        print_json(texts)
+        return
+    for name, text in texts.items():
+        typer.echo(f"{name}  {text.split('. ')[0].rstrip('.')}.")

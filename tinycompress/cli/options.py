@@ -49,6 +49,9 @@ def _setting_flags(
     input_shape: Annotated[
         str | None, typer.Option("--input-shape", help="Without batch, in your layout: 1,28,28.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Its name, which the C is called after (default: the file's).")
+    ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="mnist, FILE.npz, a folder of images, or pkg.mod:callable.")
     ] = None,
@@ -96,6 +99,7 @@ def _target_flags(
 _OVERRIDES = {
     "board": "board",
     "weights": "model.weights",
+    "name": "model.name",
     "input_shape": "model.input_shape",
     "trust_model": "model.trust",
     "data": "data.source",

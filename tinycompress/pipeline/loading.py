@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tinycompress.config import ModelSection
@@ -12,12 +13,17 @@ from tinycompress.pipeline.checks import require_model
 
 
 def load_model(section: ModelSection, preprocess: Preprocess | None = None) -> Graph | QuantGraph:
-    """The network that `section` names; `preprocess` stands in for the section's when that has none (factories only).
+    """The network that `section` names, called as it says; `preprocess` stands in for its own (factories only).
 
     ConfigError TC-C105 when it is nothing we can open; UnsafeModelError TC-M600 for a .pt2 file without `trust`;
     otherwise what the front end raises.
     """
     require_model(section)
+    graph = _load(section, preprocess)
+    return replace(graph, name=section.name) if section.name else graph
+
+
+def _load(section: ModelSection, preprocess: Preprocess | None) -> Graph | QuantGraph:
     path = Path(section.source or "")
     if path.is_dir():
         return store.load(path / "graph" if (path / "graph" / "graph.json").exists() else path)
@@ -54,7 +60,7 @@ def _load_factory(section: ModelSection, preprocess: Preprocess | None) -> Graph
         raise ConfigError(
             "TC-C104", f"the input shape of {section.source} is not known", fix="give --input-shape, e.g. 1,28,28"
         )
-    name = section.name or section.source.rpartition(":")[2]
+    name = section.source.rpartition(":")[2]
     if section.preprocess is not None:
         preprocess = Preprocess(**section.preprocess.model_dump())
     return import_module(module, tuple(shape), name, preprocess)

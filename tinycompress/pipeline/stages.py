@@ -280,9 +280,9 @@ class Pipeline:
     def require(self, target: Target, outputs: Path | None = None) -> None:
         """Raise before the long work what would fail after it: no such board, no model, nowhere to write, no board.
 
-        ConfigError TC-C121, TC-C201, DeviceError TC-D190, and whatever importing the model raises.
+        ConfigError TC-C121, TC-C201, TC-C3xx (data), DeviceError TC-D190, and whatever importing the model raises.
         """
-        board, _ = self.board, self.imported
+        board, _, _ = self.board, self.dataset, self.imported
         require_writable(outputs)
         target.require(board)
 
@@ -358,5 +358,5 @@ def _external_facts(path: Path) -> list[tuple[str, int, int]]:
 
 def _model_label(config: Config) -> str:
     source = config.model.source or "model"
-    stem = source.rpartition(":")[2] if ":" in source else Path(source).stem
+    stem = config.model.name or (source.rpartition(":")[2] if ":" in source else Path(source).stem)
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem)[:40] or "model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from tinycompress import device
 from tinycompress.boards import Board, board
 from tinycompress.build import Firmware
 from tinycompress.device import Session
-from tinycompress.errors import DeviceError
+from tinycompress.errors import DeviceError, PortError
 
 QEMU_BOARD = "mps2-an500"
 
@@ -35,7 +36,7 @@ class Target:
     def require(self, wanted: Board) -> None:
         """Raise now rather than after a long build when there is nothing to run on.
 
-        DeviceError TC-D190 without a board, TC-D331 when the emulator has no model of it.
+        DeviceError TC-D190 without a board, TC-D101 and TC-D102 for a port that is not there or not ours, TC-D331 when the emulator has no model of it.
         """
         if not self.emulate:
             self._find_port(wanted)
@@ -47,6 +48,8 @@ class Target:
     def _find_port(self, wanted: Board) -> str:
         from tinycompress.device import flash
 
+        if self.port is not None:
+            _require_device(self.port)
         port = self.port or flash.find_port(wanted)
         if port is None:
             raise DeviceError(
@@ -77,3 +80,15 @@ class Target:
         with device.open_session(port, firmware.identity, baud=baud, elf=firmware.elf) as session:
             session.check_clock(firmware.board.clock_hz)
             yield session
+
+
+def _require_device(port: str) -> None:
+    """What opening `port` would say, before anything is built for it; a URL is left to the link."""
+    if "://" in port:
+        return
+    if not os.path.exists(port):
+        fix = "`tinycompress doctor` lists the boards that are there; without --port it is found by its USB id"
+        raise PortError("TC-D101", f"there is no port {port!r}", where=port, fix=fix)
+    if not os.access(port, os.R_OK | os.W_OK):
+        fix = "add yourself to the group that owns it (dialout on Debian) and log in again"
+        raise PortError("TC-D102", "no permission to open the port", where=port, fix=fix)
