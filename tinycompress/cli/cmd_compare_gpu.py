@@ -27,8 +27,11 @@ def compare_gpu(
     batch: Annotated[str, typer.Option("--batch", help="Batch sizes to time, separated by commas.")] = "1,256",
     dtype: Annotated[str, typer.Option("--dtype", help="int8, fp16 or both, separated by commas.")] = "int8,fp16",
     ways: Annotated[
-        str, typer.Option("--prune", help="Ways to 2:4, separated by commas.")
-    ] = "dense,magnitude,one-shot,sr-ste,exact-obs",
+        str | None,
+        typer.Option(
+            "--prune", help="Some of dense, magnitude, one-shot, sr-ste, exact-obs; by default all that are possible."
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=0, help="Epochs of every recipe that trains.")] = 10,
     run: opt.RunOption = None,
     fresh: opt.Fresh = False,
@@ -40,19 +43,25 @@ def compare_gpu(
     from tinycompress.gpu.compare import compare
     from tinycompress.gpu.report import layer_rows, variant_rows, verdict_lines
 
-    batches, dtypes, recipes = parse_batches(batch), _chosen(dtype, "dtype"), _chosen(ways, "prune")
+    batches, dtypes = parse_batches(batch), _chosen(dtype, "dtype")
+    recipes = None if ways is None else _chosen(ways, "prune")
     with opt.open_pipeline(config, run, fresh) as pipeline:
         graph, settings = _inputs(pipeline, epochs)
-        wanted = replace(settings, batches=batches, dtypes=dtypes, recipes=recipes)  # type: ignore[arg-type]
+        wanted = replace(settings, batches=batches, dtypes=dtypes)
+        if recipes is not None:
+            wanted = replace(wanted, recipes=recipes)  # type: ignore[arg-type]
+            _require_possible(graph, wanted)
         found: Comparison = compare(graph, wanted, pipeline.progress)
     if json:
         print_json(encode(found))
-        return
-    for header, rows in (layer_rows(found), variant_rows(found)):
-        print_table(header, rows)
-        typer.echo("")
-    for line in verdict_lines(found):
-        typer.echo(line)
+    else:
+        for header, rows in (layer_rows(found), variant_rows(found)):
+            print_table(header, rows)
+            typer.echo("")
+        for line in verdict_lines(found):
+            typer.echo(line)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
 
 
 def parse_batches(text: str) -> tuple[int, ...]:
@@ -79,10 +88,25 @@ def _chosen(text: str, flag: str) -> tuple[str, ...]:
     return words
 
 
-def _inputs(pipeline: Pipeline, epochs: int) -> tuple[Graph, Settings]:
-    """The float network, calibration, and how to train when there are data."""
-    from tinycompress.compress.recipe import AugmentSettings, TrainSettings
+def _require_possible(graph: Graph, settings: Settings) -> None:
+    """ConfigError TC-C403 or TC-C404 for a recipe that was asked for and cannot run."""
     from tinycompress.errors import ConfigError
+    from tinycompress.gpu.compare import possible
+    from tinycompress.ir.graph import QuantGraph
+
+    missing = ", ".join(recipe for recipe in settings.recipes if recipe not in possible(graph, settings))
+    if missing and isinstance(graph, QuantGraph):
+        what = f"{missing}: the network is quantized already, it cannot be pruned and retrained"
+        raise ConfigError("TC-C403", what, where="--prune", fix="bring the float network, or --prune magnitude")
+    if missing:
+        fix = "give --data, or --prune magnitude,exact-obs"
+        raise ConfigError("TC-C404", f"{missing}: there are no data to train on", where="--prune", fix=fix)
+
+
+def _inputs(pipeline: Pipeline, epochs: int) -> tuple[Graph, Settings]:
+    """The network, float where it came so, calibration, and how to train when there are data."""
+    from tinycompress.compress.recipe import AugmentSettings, TrainSettings
+    from tinycompress.compress.train import choose_device
     from tinycompress.gpu.compare import Settings
     from tinycompress.gpu.recipes import TrainingPlan
     from tinycompress.ir.graph import Rounding
@@ -91,22 +115,19 @@ def _inputs(pipeline: Pipeline, epochs: int) -> tuple[Graph, Settings]:
     from tinycompress.pipeline.settings import recipe_of
 
     config, graph, dataset = pipeline.config, pipeline.float_network, pipeline.dataset
-    if graph is None:
-        raise ConfigError(
-            "TC-C403",
-            "the network is quantized already: it cannot be pruned and retrained",
-            fix="bring the float network",
-        )
-    calibration, _ = calibration_inputs(graph, config, dataset)
+    calibration, note = ((), None) if graph is None else calibration_inputs(graph, config, dataset)
     plan = None
     if dataset is not None:
-        train, augment = TrainSettings(lr=0.02), AugmentSettings()
+        train, augment, device = TrainSettings(lr=0.02), AugmentSettings(), "auto"
         if config.compress is not None:
-            train, augment = recipe_of(config).train, recipe_of(config).augment
+            recipe = recipe_of(config)
+            train, augment, device = recipe.train, recipe.augment, recipe.device
         train = train.model_copy(update={"epochs": epochs})
-        plan = TrainingPlan(task_of(config, dataset), train, config.seed, augment)
+        plan = TrainingPlan(task_of(config, dataset), train, config.seed, augment, choose_device(device))
     rounding = Rounding(config.quantize.rounding)
-    return graph, Settings(calibration, plan, rounding=rounding, extra=(_microcontroller(pipeline, plan),))
+    board = _microcontroller(pipeline, plan)
+    settings = Settings(calibration, plan, rounding=rounding, extra=(board,), notes=(note,) if note else ())
+    return pipeline.quantized if graph is None else graph, settings
 
 
 def _microcontroller(pipeline: Pipeline, plan: object) -> Variant:
@@ -118,8 +139,7 @@ def _microcontroller(pipeline: Pipeline, plan: object) -> Variant:
 
     graph, board = pipeline.quantized, pipeline.board
     work = CostModel(graph, has_dsp=board.has_dsp).resources({}).instructions
-    estimate = float(latency_ms(work, board.clock_hz))
+    estimate_us = 1000.0 * float(latency_ms(work, board.clock_hz))
     value = score(graph, plan.task) if isinstance(plan, TrainingPlan) else None
     size = sum(graph.tensors[op.weights].bytes for op in graph.ops if hasattr(op, "weights"))
-    note = f"int8, {estimate:.2f} ms a sample, estimated"
-    return Variant(f"{board.id}", False, value, float(size), {}, note)
+    return Variant(f"{board.id} int8", False, value, float(size), {}, estimate_us)

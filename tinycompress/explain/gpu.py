@@ -11,8 +11,12 @@ EXPLAIN = {
         "not zero in every four consecutive ones along kh, kw, c. Prune it first, or leave it dense."
     ),
     "TC-C403": (
-        "compare-gpu prunes a float network and retrains it, so it needs one: a network that comes quantized cannot be "
-        "trained. Give the float model it was made from."
+        "These ways to 2:4 train or reorder a float network. A network that comes quantized can be pruned by magnitude "
+        "only (--prune magnitude, or without --prune). Give the float model it was made from for the others."
+    ),
+    "TC-C404": (
+        "dense, one-shot and sr-ste train the network again, so they need data with targets: --data, or [data] in the "
+        "configuration. magnitude needs nothing, exact-obs only calibration samples."
     ),
     "TC-D401": (
         "A compiled CUDA program could not run: there is no GPU, its driver is older than the toolkit, it is older than "

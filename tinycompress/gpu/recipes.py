@@ -20,15 +20,18 @@ from tinycompress.gpu.permute import find_permutations, permute
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
 from tinycompress.ir.inputs import real_inputs
+from tinycompress.ir.tensor import Array
 
 Recipe = Literal["dense", "magnitude", "one-shot", "sr-ste", "exact-obs"]
 RECIPES: tuple[Recipe, ...] = ("dense", "magnitude", "one-shot", "sr-ste", "exact-obs")
 """dense: the control, trained on like the others without a mask; magnitude: the mask alone, no training."""
+TRAINED: tuple[Recipe, ...] = ("dense", "one-shot", "sr-ste")
+"""Recipes that train, and so need a TrainingPlan."""
 
 SR_STE_DECAY = 2e-4
 """λ of the pull that SR-STE gives weights outside the mask."""
 CALIBRATION_SAMPLES = 512
-RECALIBRATION_BATCHES = 40
+RECALIBRATION_BATCHES, RECALIBRATION_BATCH = 40, 64
 
 
 @dataclass(frozen=True)
@@ -47,22 +50,24 @@ def sparsify(
     recipe: Recipe,
     plan: TrainingPlan | None,
     *,
+    calibration: Array | None = None,
     is_permuted: bool = False,
     progress: Progress = silent,
 ) -> Graph:
     """`graph` (float, batch norms and all) with 2:4 weights in every eligible layer, by one of RECIPES.
 
-    `plan` is needed by all but magnitude; the result of dense keeps its weights dense. With `is_permuted` channels are
-    reordered first. Deterministic for a seed and a number of threads.
+    `plan` is needed by TRAINED; the result of dense keeps its weights dense. exact-obs takes its samples from the plan,
+    else from `calibration`, real-valued `(n, *shape)`. With `is_permuted` channels are reordered first. Deterministic
+    for a seed and a number of threads.
     """
     if is_permuted:
         graph = permute(graph, find_permutations(graph)[0])
     if recipe == "magnitude":
         return mk.apply_masks(graph, mk.magnitude_masks(graph))
+    if recipe == "exact-obs":
+        return _exact_obs(graph, plan, calibration)
     if plan is None:
         raise ValueError(f"recipe {recipe!r} needs training data")
-    if recipe == "exact-obs":
-        return _exact_obs(graph, plan)
     trainer = Trainer(
         graph, plan.task, plan.settings, plan.device, plan.seed, plan.augment, stage=recipe, progress=progress
     )
@@ -74,13 +79,20 @@ def sparsify(
     return mk.apply_masks(trained, mk.magnitude_masks(trained)) if recipe == "sr-ste" else trained
 
 
-def _exact_obs(graph: Graph, plan: TrainingPlan) -> Graph:
-    chosen = np.random.default_rng(plan.seed).permutation(len(plan.task.train))[:CALIBRATION_SAMPLES]
-    pruned, _ = prune_graph(graph, real_inputs(plan.task.train.inputs[np.sort(chosen)], graph))
-    network = Network(pruned, plan.device)
-    order = np.random.default_rng(plan.seed + 1).permutation(len(plan.task.train))
-    size = min(plan.settings.batch, len(order))
-    network.recalibrate(network.inputs(plan.task.train.inputs[order]), RECALIBRATION_BATCHES, size)
+def _exact_obs(graph: Graph, plan: TrainingPlan | None, calibration: Array | None) -> Graph:
+    if plan is None:
+        if calibration is None:
+            raise ValueError("recipe 'exact-obs' needs samples")
+        chosen, every, size = calibration, calibration, RECALIBRATION_BATCH
+        device = torch.device("cpu")
+    else:
+        inputs, device, size = plan.task.train.inputs, plan.device, plan.settings.batch
+        some, order = (np.random.default_rng(plan.seed + i).permutation(len(plan.task.train)) for i in range(2))
+        chosen = real_inputs(inputs[np.sort(some[:CALIBRATION_SAMPLES])], graph)
+        every = real_inputs(inputs[order], graph)
+    pruned, _ = prune_graph(graph, chosen)
+    network = Network(pruned, device)
+    network.recalibrate(torch.from_numpy(every).to(device), RECALIBRATION_BATCHES, min(size, len(every)))
     return network.graph()
 
 

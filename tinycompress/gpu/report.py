@@ -82,7 +82,8 @@ class Variant:
     weights_bytes: float
     network_us: dict[str, float | None]
     """By ``batch``; empty cells where nothing was measured."""
-    note: str = ""
+    estimated_us: float | None = None
+    """Of one sample on the board; a batch goes through it one by one."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,11 @@ class Comparison:
     layers: tuple[LayerLine, ...]
     variants: tuple[Variant, ...]
     gains: tuple[PermutationGain, ...]
+    notes: tuple[str, ...]
+    """What was left out, and other things to know."""
     refusal: str
+    exit_code: int = 0
+    """Of the mismatch that `refusal` tells of, if it tells of one."""
 
 
 def layer_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -129,7 +134,8 @@ def layer_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for line in comparison.layers:
         shape = f"{line.rows}x{line.columns}x{line.pixels}"
-        peer = "; ".join(f"{dtype}: {why or 'yes'}" for dtype, why in line.peer_reason.items())
+        held = [dtype for dtype, why in line.peer_reason.items() if not why]
+        peer = ", ".join(held) or ("no" if line.peer_reason else "")
         first = [line.name, line.kind, shape, "yes" if not line.reason else f"no: {line.reason}", peer]
         if not line.times:
             ratios = "/".join(f"{r:g}" for r in line.storage_ratio.values())
@@ -152,12 +158,17 @@ def variant_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     header += [f"us, batch {batch}" for batch in comparison.batches]
     rows = []
     for v in comparison.variants:
-        cells = [microseconds(v.network_us.get(str(batch))) for batch in comparison.batches]
+        cells = [_latency(v, batch) for batch in comparison.batches]
         score = "" if v.score is None else f"{v.score:.4f}"
-        name = f"{v.name} ({v.note})" if v.note else v.name
         order = "reordered" if v.is_permuted else ""
-        rows.append([name, order, score, f"{v.weights_bytes:,.0f}", *cells])
+        rows.append([v.name, order, score, f"{v.weights_bytes:,.0f}", *cells])
     return header, rows
+
+
+def _latency(variant: Variant, batch: int) -> str:
+    if variant.estimated_us is not None:
+        return f"{microseconds(variant.estimated_us * batch)} estimated"
+    return microseconds(variant.network_us.get(str(batch)))
 
 
 def verdict_lines(comparison: Comparison) -> list[str]:
@@ -177,10 +188,25 @@ def verdict_lines(comparison: Comparison) -> list[str]:
         lines.append(f"channel permutation: kept magnitude {before:.4g} -> {after:.4g} (+{after / before - 1:.2%})")
     if any(t.dense_us and t.engine.startswith("torch") for line in comparison.layers for t in line.times):
         lines.append("torch multiplies patches that are made beforehand; its right side is padded to 32 columns")
+    lines += _peer_lines(comparison)
+    lines += comparison.notes
     lines.append(comparison.versions.line())
     if comparison.refusal:
         lines.append(comparison.refusal)
     return lines
+
+
+def _peer_lines(comparison: Comparison) -> list[str]:
+    """For each dtype why PyTorch cannot hold some eligible layers as 2:4, layers with one reason together."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for line in comparison.layers:
+        for dtype, why in line.peer_reason.items():
+            if why:
+                found.setdefault(dtype, {}).setdefault(why, []).append(line.name)
+    return [
+        f"torch cannot hold as {dtype}: " + "; ".join(f"{', '.join(names)} ({why})" for why, names in reasons.items())
+        for dtype, reasons in found.items()
+    ]
 
 
 def totals_line(label: str, both: Sequence[tuple[str, float, float]]) -> str:

@@ -86,10 +86,52 @@ def test_sparse24_tables_say_where_it_loses(comparison: report.Comparison) -> No
     )
     header, rows = report.layer_rows(timed)
     assert all(len(row) == len(header) for row in rows)
-    assert rows[1][4] == "int8: 8 rows are not a multiple of 32; fp16: 8 rows are not a multiple of 16"
+    assert rows[1][4] == "no"
+    held = next(line for line in text if line.startswith("torch cannot hold as fp16: "))
+    assert f"{layers[1].name} (8 rows are not a multiple of 16)" in held
     assert rows[1][5:] == ["torch cutlass", "fp16", "1", "30.0", "15.0", "2.00x", "0.5625", "0.0005"]
     assert rows[2][:5] == [""] * 5
     assert rows[2][-1] == "PyTorch sees no GPU"
+
+
+def test_sparse24_board_latency_stands_beside_the_others(comparison: report.Comparison) -> None:
+    """Estimated, said so, and for a batch as many times one sample."""
+    board = report.Variant("stm32f746 int8", False, 0.5, 100.0, {}, 19.25)
+    row = report.variant_rows(replace(comparison, variants=(board,)))[1][0]
+    assert row == ["stm32f746 int8", "", "0.5000", "100", "19.2 estimated", "154.0 estimated"]
+
+
+def test_sparse24_without_training_data_the_rest_is_said_to_be_left_out() -> None:
+    settings = cmp.Settings((blobs().train.inputs,), dtypes=("int8",))
+    found = cmp.compare(small(), settings)
+    rows = [(v.name, v.is_permuted) for v in found.variants]
+    again = [(name, is_permuted) for name in ("magnitude", "exact-obs") for is_permuted in (False, True)]
+    assert rows == [("as it is", False), *again]
+    assert len({v.weights_bytes for v in found.variants[1:]}) == 1
+    assert found.notes == ("left out: dense, one-shot, sr-ste, and every score; they need training data (--data)",)
+    assert found.notes[0] in report.verdict_lines(found)
+
+
+def test_sparse24_quantized_network_is_compared_by_its_mask_alone() -> None:
+    graph = networks.convolutional(32)
+    found = cmp.compare(graph, cmp.Settings(()))
+    assert [v.name for v in found.variants] == ["as it is", "magnitude"]
+    assert found.notes[0].endswith("a quantized network cannot be trained, bring the float one")
+    assert found.gains == ()
+
+
+def test_sparse24_wrong_bytes_on_a_gpu_end_with_their_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After everything else: what was trained and scored before is not lost."""
+
+    def wrong(*_: object, **__: object) -> object:
+        raise MismatchError("TC-V402", "1 of 9 output bytes differ")
+
+    monkeypatch.setattr(cmp, "require_gpu", lambda: None)
+    monkeypatch.setattr(cmp, "time_programs", wrong)
+    found = cmp.compare(networks.convolutional(32), cmp.Settings(()))
+    assert found.exit_code == MismatchError.exit_code
+    assert "TC-V402" in found.refusal
+    assert len(found.variants) == 2
 
 
 def test_sparse24_break_even_and_target() -> None:
@@ -215,10 +257,19 @@ def test_sparse24_command_prints_one_json_document(tmp_path: Path) -> None:
         "magnitude",
         "sr-ste",
         "sr-ste",
-        "stm32f746",
+        "stm32f746 int8",
     ]
     assert document["refusal"].startswith("no times: TC-D402")
     assert document["layers"][1]["storage_ratio"] == {"int8": 0.625}
+
+
+@pytest.mark.parametrize("is_quantized", [False, True])
+def test_sparse24_command_refuses_what_it_cannot_train(is_quantized: bool, tmp_path: Path) -> None:
+    save(networks.convolutional(32) if is_quantized else small(), tmp_path / "graph")
+    done = command(tmp_path, "graph", "--prune", "magnitude,sr-ste", "--calibration", "random")
+    assert done.returncode == 2
+    assert ("TC-C403" if is_quantized else "TC-C404") in done.stderr
+    assert "sr-ste: " in done.stderr
 
 
 @pytest.mark.parametrize(
