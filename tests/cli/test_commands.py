@@ -30,6 +30,14 @@ def test_every_command_explains_itself(command: str, golden: Callable[[str, str]
     golden(f"cli/help-{command}.txt", done.stdout)
 
 
+def test_help_explains_arguments_and_shows_no_markup() -> None:
+    for name, words in (("analyze", "or a Python factory"), ("report", "Run directories"), ("explain", "id, e.g.")):
+        shown = tinycompress(name, "--help").stdout
+        assert words in " ".join(shown.split())
+        assert "\\" not in shown
+        assert shown.lower().count("arguments:") == 1
+
+
 def test_nothing_is_coloured_in_a_pipe() -> None:
     done = tinycompress("boards")
     assert done.returncode == 0

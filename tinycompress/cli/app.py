@@ -16,6 +16,9 @@ from typing import Annotated
 import click
 import typer
 import typer.core
+import typer.main
+import typer.models
+import typer.utils
 
 import tinycompress.cli
 from tinycompress import __version__
@@ -32,6 +35,9 @@ ORDER = (
 """The commands as `--help` lists them: the main job, its stages in their order, then what informs."""
 
 
+typer.core.HAS_RICH = False  # help is plain text: there is no markup whose brackets want a backslash
+
+
 class Commands(typer.core.TyperGroup):
     """The group of all commands: listed in ORDER, with one suggestion for a mistyped one."""
 
@@ -45,6 +51,13 @@ class Commands(typer.core.TyperGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Click's own answer; typer's would say once more what was meant."""
         return click.Group.resolve_command(self, ctx, args)
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose help lists the arguments once."""
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: click (from 8.4) would list them here, and typer does so with the options."""
 
 
 app = typer.Typer(
@@ -77,6 +90,20 @@ def _load_commands() -> None:
     names = sorted(m.name for m in pkgutil.iter_modules(tinycompress.cli.__path__) if m.name.startswith("cmd_"))
     for name in names:
         importlib.import_module(f"tinycompress.cli.{name}")
+    for info in app.registered_commands:
+        info.cls = Command
+
+
+def _keep_argument_help(group: click.Group) -> None:
+    """Give arguments their help again: typer sets it before click's constructor, which (from 8.4) clears it."""
+    for info in app.registered_commands:
+        assert info.callback is not None
+        declared = typer.utils.get_params_from_function(info.callback)
+        command = group.commands[info.name or typer.main.get_command_name(info.callback.__name__)]
+        for parameter in command.params:
+            meant = declared[parameter.name or ""].default
+            if isinstance(parameter, typer.core.TyperArgument) and isinstance(meant, typer.models.ArgumentInfo):
+                parameter.help = meant.help
 
 
 _presses: list[int] = []
@@ -104,6 +131,8 @@ def run(arguments: list[str]) -> int:
         signal.signal(signal.SIGINT, _press)
     _load_commands()
     command = typer.main.get_command(app)
+    if "--help" in arguments and isinstance(command, click.Group):
+        _keep_argument_help(command)
     try:
         code = _invoke(command, arguments)
     except TinycompressError as error:
