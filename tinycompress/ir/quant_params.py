@@ -210,17 +210,12 @@ def prelu_multipliers(
 def svdf_multipliers(
     x: Tensor, feature: Tensor, state: Tensor, time: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """((multiplier, shift) of feature products into the state, (multiplier, shift) of time products into the output).
-
-    Products and quotients of scales are taken in float32, as TFLM does.
-    """
-
-    def scale(t: Tensor) -> np.float32:
-        return np.float32(t.quantization.tensor_scale)
-
-    first = scale(x) * scale(feature) / scale(state)
-    second = scale(state) * scale(time) / scale(y)
-    return quantize_multiplier(float(first), rounding), quantize_multiplier(float(second), rounding)
+    """(multiplier, shift) of feature products into the state, and of time products into the output."""
+    sx, sf, state_scale, st, sy = (t.quantization.tensor_scale for t in (x, feature, state, time, y))
+    return (
+        quantize_multiplier(scale_ratio((sx, sf), (state_scale,)), rounding),
+        quantize_multiplier(scale_ratio((state_scale, st), (sy,)), rounding),
+    )
 
 
 LSTM_GATE_BITS = 12

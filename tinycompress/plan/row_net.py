@@ -179,6 +179,8 @@ class _Builder:
         self.names = [r for r in dict.fromkeys(self.roots.values()) if r not in self.outside]
         self.kept = kept - self.outside
         self.blocks = {*self.kept, *(self.roots[n] for n in graph.input_names if n != fed)} | self._recut()
+        self.in_block: set[str] = set()
+        """Tensors whose rows may lie in a block that is not theirs, written over it row by row."""
         self.number = {name: i for i, name in enumerate(self.names)}
 
     def _recut(self) -> set[str]:
@@ -262,15 +264,11 @@ class _Builder:
                 free.append(min(rows, max(0, span.start) * own // base))
             tensor = graph.tensors[window.tensor]
             same = tensor.shape == graph.tensors[output].shape and tensor.dtype is graph.tensors[output].dtype
-            one_block = not (root in self.blocks and output in self.blocks)
+            one_block = output not in self.blocks or root not in self.blocks | self.in_block
             even = self.slot(root) == self.slot(output)
             allowed = all(i in choice.kernel.in_place for i, n in enumerate(op.inputs) if self.roots.get(n) == root)
-            found.append(
-                RowRead(
-                    tensor=self.number[root],
-                    needed=tuple(needed),
-                    free=(*free, rows),
-                    reusable=allowed and same and one_block and even and not window.shared and own == base,
-                )
-            )
+            reusable = allowed and same and one_block and even and not window.shared and own == base
+            if reusable and root in self.blocks | self.in_block:
+                self.in_block.add(output)
+            found.append(RowRead(self.number[root], tuple(needed), (*free, rows), reusable))
         return tuple(found)

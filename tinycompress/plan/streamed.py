@@ -134,19 +134,28 @@ def relax(graph: QuantGraph, lean: Sequence[Choice], target: int, fed: str | Non
 def fastest_within(
     graph: QuantGraph, choices: Sequence[Choice], limit: int | None, budget: int, fed: str | None = None
 ) -> Streamed:
-    """The fastest streamed plan found whose arena is within `limit`, else the leanest.
+    """The fastest streamed plan found whose arena is within `limit`.
 
-    Without a limit: the smallest arena, and no slower than it has to be.
+    Without a limit, or where none is found: the smallest arena, and no slower than it has to be.
     """
     choices = no_heavier(graph, choices)
     fast = row_choices(graph, choices, ACCUMULATING, None)
     lean = row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1)
-    if limit is None:
-        smallest = stream(graph, lean, budget, fed=fed)
-        relaxed = relax(graph, lean, smallest.order.peak, fed)
-        made = smallest if relaxed == lean else stream(graph, relaxed, budget, fed=fed)
-        return made if made.arena_bytes <= smallest.arena_bytes else smallest
-    target = limit - (0 if fed is None else progress_bytes(graph, choices, fed))
+    if limit is not None:
+        made = _within(graph, fast, lean, limit, budget, fed)
+        if made is not None:
+            return made
+    smallest = stream(graph, lean, budget, fed=fed)
+    relaxed = relax(graph, lean, smallest.order.peak, fed)
+    made = smallest if relaxed == lean else stream(graph, relaxed, budget, fed=fed)
+    return made if made.arena_bytes <= smallest.arena_bytes else smallest
+
+
+def _within(
+    graph: QuantGraph, fast: Sequence[Choice], lean: Sequence[Choice], limit: int, budget: int, fed: str | None
+) -> Streamed | None:
+    """A plan of at most `limit` bytes between the fast choices and the lean ones; None when none is found."""
+    target = limit - (0 if fed is None else progress_bytes(graph, fast, fed))
     for _ in range(RELAX_ROUNDS):
         if _pulled_peak(graph, lean, fed) > target:
             break
@@ -155,7 +164,7 @@ def fastest_within(
         if made.arena_bytes <= limit:
             return made
         target -= made.arena_bytes - limit
-    return stream(graph, lean, budget, fed=fed)
+    return None
 
 
 def _pulled_peak(graph: QuantGraph, choices: Sequence[Choice], fed: str | None) -> int:

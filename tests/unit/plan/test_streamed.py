@@ -77,6 +77,14 @@ def _live_by_definition(net: RowNet, order: tuple[int, ...]) -> Iterator[int]:
         yield sum(rows) + sums
 
 
+def test_rows_written_over_the_inputs_do_not_end_in_an_output() -> None:
+    """Both are contiguous: only a chain that leaves one of the two may lie row by row in the other."""
+    net = Net("edges", 0)
+    x = net.input(5, 8, 5)
+    rows = _net(net.build(net.table(net.table(net.table(x)))))
+    assert [node.reads[0].reusable for node in rows.nodes] == [True, True, False]
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_search_finds_the_smallest_peak_of_all_orders(part: int) -> None:
     generator = random.Random(part)
