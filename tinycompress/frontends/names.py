@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tinycompress.ir.ops import Op
+
 LONGEST_NAME = 40
 LONGEST_SOURCE = 200
 
@@ -25,6 +27,11 @@ def source_name(text: str) -> str:
     """A user's name for comments and messages: printable ASCII only, at most LONGEST_SOURCE characters."""
     printable = "".join(c if " " <= c <= "~" else "?" for c in text[: LONGEST_SOURCE + 1])
     return printable if len(printable) <= LONGEST_SOURCE else printable[: LONGEST_SOURCE - 3] + "..."
+
+
+def user_names(op: Op) -> str:
+    """The nodes of the user's file that an operator came from, for messages."""
+    return ", ".join(dict.fromkeys(op.source)) or op.name
 
 
 class NameScope:

@@ -5,6 +5,7 @@ Results are checked for size before they are made, so that a small file cannot a
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -135,6 +136,12 @@ def _padded(operands: Sequence[Array], rank: int) -> list[Array]:
     return [operands[1], operands[2], axes, steps]
 
 
+def _clip(node: OnnxNode, operands: Sequence[Array]) -> Array:
+    low, high = (operands[i] if i < len(operands) else None for i in (1, 2))
+    low, high = node.get("min", low), node.get("max", high)
+    return operands[0] if low is None and high is None else np.clip(operands[0], low, high)
+
+
 def _concat(node: OnnxNode, operands: Sequence[Array]) -> Array:
     limits.check_computed((sum(a.size for a in operands),), node.label())
     return np.concatenate(operands, axis=int(node.get("axis", 0)))
@@ -193,6 +200,11 @@ FOLDERS: dict[str, Folder] = {
     "Ceil": _elementwise(np.ceil),
     "Equal": _elementwise(np.equal),
     "Where": _elementwise(np.where),
+    "Clip": _clip,
+    "Max": _elementwise(lambda *operands: functools.reduce(np.maximum, operands)),
+    "Min": _elementwise(lambda *operands: functools.reduce(np.minimum, operands)),
+    "Abs": _elementwise(np.absolute),
+    "Pow": _elementwise(np.power),
     "ReduceProd": _reduce(np.prod),
     "ReduceSum": _reduce(np.sum),
     "ReduceMax": _reduce(np.max),

@@ -92,7 +92,7 @@ class _Importer:
         graph = self.builder.graph(values)
         if self.quantized.is_used:
             q = self.quantized
-            graph = integer_graph(graph, q.activations, q.operands, q.integer_inputs)
+            graph = integer_graph(graph, q)
         return _with_output_names(graph, self.file.outputs)
 
     def _input(self, value: OnnxInput) -> Value:
@@ -124,7 +124,7 @@ class _Importer:
         dtype = DType.INT32 if is_index else DType.FLOAT32
         found = replace(self.builder.input(value.name, shape, is_plain=is_plain, dtype=dtype), batch=batch)
         if value.type_name != "FLOAT" and not is_index:
-            self.quantized.integer_input(found, value.type_name)
+            self.quantized.integer_input(value.name, found, value.type_name)
         return found
 
     def _is_plain(self, name: str, rank: int) -> bool:
@@ -179,6 +179,7 @@ class _Importer:
             if constant is not None:
                 self._computed_bytes += constant.nbytes
                 limits.check_constant_bytes(self._computed_bytes, node.label())
+                self.quantized.note_folded(node)
                 return constant
         _require_known(node)
         self.builder.at(node.name or f"{node.kind}_{node.index}", node.name)
@@ -186,8 +187,10 @@ class _Importer:
         if node.kind in QUANTIZED_HANDLERS:
             return QUANTIZED_HANDLERS[node.kind](self.quantized, self.builder, call)
         first = len(self.builder.ops)
-        result = handler_for(call, _handler(node))(self.builder, call)
+        call = self.quantized.on_real_values(call)
+        result = handler_for(call, _handler(call.node))(self.builder, call)
         self.quantized.note_constants(self.builder, call, first)
+        self.quantized.note_exact(node)
         return result
 
     def _fail(self, node: OnnxNode) -> None:

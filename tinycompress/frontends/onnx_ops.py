@@ -52,10 +52,12 @@ def _table(function: Function, attribute: str = "", default: float = 0.0) -> Han
 
 
 def _hard_sigmoid(b: ChannelsFirstBuilder, call: Call) -> Result:
-    """max(0, min(1, alpha·x + beta)); the common 1/6 and 1/2 are one function, others are spelled out."""
+    """max(0, min(1, alpha·x + beta)); with a beta of 1/2 it is one function, others are spelled out."""
     alpha, beta = float(call.node.get("alpha", 0.2)), float(call.node.get("beta", 0.5))
     if np.allclose((alpha, beta), TORCH_HARD_SIGMOID, atol=1e-6):
         return b.unary(o.Table, call.value(), function=Function.HARD_SIGMOID)
+    if beta == 0.5 and alpha > 0:
+        return b.unary(o.Table, call.value(), function=Function.HARD_SIGMOID, alpha=alpha)
     scaled = b.binary(o.Mul, call.value(), np.float32(alpha).reshape(1))
     shifted = b.binary(o.Add, scaled, np.float32(beta).reshape(1))
     return b.unary(o.Clamp, shifted, activation=Activation(0.0, 1.0))

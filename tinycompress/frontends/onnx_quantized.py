@@ -23,24 +23,93 @@ from tinycompress.ir.tensor import Array, QParams
 
 _OFFSETS = {np.dtype(np.int8): 0, np.dtype(np.uint8): 128}
 
+_MOVING = frozenset(
+    ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather", "Concat",
+     "MaxPool", "GlobalMaxPool", "DepthToSpace", "SpaceToDepth", "Tile", "Expand")
+)  # fmt: skip
+"""Nodes that mean the same on integers as on the real values they stand for, as long as there is one scale."""
+
+_WITH_NUMBERS = {"Clip": (1, 2), "Pad": (2,), "Max": (1,), "Min": (1,), "Relu": ()}
+"""Nodes that do so once the constants at these positions are real values too."""
+
+_KEEPING_CHANNELS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten")
+"""Nodes behind which a constant still has the scales it was dequantized with, in their order."""
+
+
+@dataclass(frozen=True)
+class _Integers:
+    """How integers of the file stand for real values; `offset` is what an unsigned type was shifted by."""
+
+    qparams: QParams | None
+    offset: int
+
 
 class QuantizedNodes:
-    """What the quantization nodes of a file say: about activations by IR name, about constants by ONNX or IR name."""
+    """What the quantization nodes of a file say: about activations by IR name, about constants by ONNX or IR name.
+
+    `integers` are the ONNX values that hold integers, `exact` those that hold just what integers stand for, `again` the
+    IR tensors that quantize a real value which is also quantized otherwise.
+    """
 
     def __init__(self) -> None:
         self.activations: dict[str, QParams] = {}
         self.constants: dict[str, ConstantQuantization] = {}
         self.operands: dict[str, ConstantQuantization] = {}
         self.integer_inputs: dict[str, str] = {}
+        self.integers: dict[str, _Integers] = {}
+        self.exact: set[str] = set()
+        self.again: set[str] = set()
 
     @property
     def is_used(self) -> bool:
         """Whether any activation is quantized."""
         return bool(self.activations)
 
-    def integer_input(self, value: Value, type_name: str) -> None:
+    def integer_input(self, name: str, value: Value, type_name: str) -> None:
         """A graph input that holds integers: its parameters come with the node that dequantizes it."""
         self.integer_inputs[value.tensor] = type_name.lower()
+        self.integers[name] = _Integers(None, 128 if type_name == "UINT8" else 0)
+
+    def on_real_values(self, call: Call) -> Call:
+        """The call with the real values that its integer operands stand for, which it must mean the same on."""
+        kinds = {self.integers[n] for n in call.node.inputs if n in self.integers}
+        kind = call.node.kind
+        if not kinds or kind in ("Shape", "Size") or (kind == "Cast" and not any(k.qparams for k in kinds)):
+            return call
+        if len(kinds) > 1:
+            raise refused("joins integers of different scales", "dequantize them before")
+        (integers,) = kinds
+        for name in call.node.outputs:
+            self.integers[name] = integers
+        if _is_moving(call.node):
+            return call
+        if kind not in _WITH_NUMBERS:
+            raise refused("computes on quantized integers", "put it behind DequantizeLinear")
+        if integers.qparams is None:
+            raise refused("computes on integers before their scale is known", "put it behind DequantizeLinear")
+        zero = integers.qparams.tensor_zero_point + integers.offset
+        scale = np.float32(integers.qparams.tensor_scale)
+        operands = list(call.operands)
+        if kind == "Relu":
+            kind, operands = "Clip", [operands[0], np.asarray(0), None]
+        if kind == "Pad" and not call.has(2):
+            operands = [*operands[:2], np.asarray(0), *operands[3:]]
+        for position in _WITH_NUMBERS[kind]:
+            number = operands[position] if position < len(operands) else None
+            if number is not None and not isinstance(number, Value):
+                operands[position] = ((number.astype(np.int64) - zero) * scale).astype(np.float32)
+        return replace(call, node=replace(call.node, kind=kind), operands=tuple(operands))
+
+    def note_exact(self, node: OnnxNode) -> None:
+        """Values moved from dequantized ones are what integers stand for, too."""
+        if _is_moving(node) and node.inputs and node.inputs[0] in self.exact:
+            self.exact.update(node.outputs)
+
+    def note_folded(self, node: OnnxNode) -> None:
+        """A dequantized constant that is only turned keeps its scales (their order is checked where they are used)."""
+        found = self.constants.get(node.inputs[0]) if node.inputs else None
+        if found is not None and node.kind in _KEEPING_CHANNELS:
+            self.constants[node.outputs[0]] = found
 
     def annotate(self, value: Value, qparams: QParams) -> None:
         """The tensor behind `value` is quantized so; ModelError TC-M305 when it already is otherwise."""
@@ -53,12 +122,17 @@ class QuantizedNodes:
         for op in b.ops[first:]:
             weights = getattr(op, "weights", None)
             if weights is not None and (found := call.quantization(1)) is not None:
-                self.operands[weights] = found
+                factor = abs(float(call.node.get("alpha", 1.0))) if call.node.kind == "Gemm" else 1.0
+                self.operands[weights] = replace(found, scale=found.scale * np.float32(factor or 1.0))
             constants = [n for n in op.inputs if b.tensors[n].is_constant]
             for position in range(len(call.operands)):
                 found = call.quantization(position)
                 if found is not None and len(constants) == 1 and weights is None:
                     self.operands[constants[0]] = found
+
+
+def _is_moving(node: OnnxNode) -> bool:
+    return node.kind in _MOVING or (node.kind in ("Resize", "Upsample") and node.get("mode", "nearest") == "nearest")
 
 
 # Parameters
@@ -119,9 +193,13 @@ def _quantize(nodes: QuantizedNodes, b: ChannelsFirstBuilder, call: Call) -> Res
     if not isinstance(operand, Value):
         return _quantized_constant(call, operand)
     qparams = _scalar_qparams(call.data(1), call.data(2))
+    zero = call.data(2)
+    nodes.integers[call.node.outputs[0]] = _Integers(qparams, 128 if zero is None else _OFFSETS[zero.dtype])
     if nodes.activations.get(operand.tensor, qparams) != qparams:
         rescaled = b.unary(o.Quantize, operand)
         nodes.annotate(rescaled, qparams)
+        if call.node.inputs[0] not in nodes.exact:
+            nodes.again.add(rescaled.tensor)
         return rescaled
     nodes.annotate(operand, qparams)
     return operand
@@ -148,7 +226,12 @@ def _dequantize(nodes: QuantizedNodes, b: ChannelsFirstBuilder, call: Call) -> R
     if call.node.get("block_size", 0):
         raise refused("blocked quantization is not supported", "quantize per tensor or per channel")
     if isinstance(operand, Value):
-        nodes.annotate(operand, _scalar_qparams(call.data(1), call.data(2)))
+        qparams = _scalar_qparams(call.data(1), call.data(2))
+        known = nodes.integers.get(call.node.inputs[0])
+        if known is not None and known.qparams not in (None, qparams):
+            raise ModelError("TC-M305", f"dequantizes with another scale than was quantized with: {qparams}")
+        nodes.annotate(operand, qparams)
+        nodes.exact.add(call.node.outputs[0])
         return operand
     if operand.dtype not in (np.int8, np.uint8, np.int32):
         raise refused(f"constants of type {operand.dtype} are not supported", "use int8 or uint8 weights")
@@ -202,12 +285,16 @@ def _linear(nodes: QuantizedNodes, b: ChannelsFirstBuilder, call: Call) -> Resul
     first = len(b.ops)
     result = HANDLERS[form.kind](b, inner)
     nodes.note_constants(b, inner, first)
-    return _quantized_as(nodes, b, result, _scalar_qparams(call.data(form.result), call.data(form.result + 1)))
+    return _quantized_as(nodes, b, call, result, form.result)
 
 
-def _quantized_as(nodes: QuantizedNodes, b: ChannelsFirstBuilder, result: Result, qparams: QParams) -> Value:
+def _quantized_as(nodes: QuantizedNodes, b: ChannelsFirstBuilder, call: Call, result: Result, at: int) -> Value:
+    """The result as integers, whose scale and zero point are the operands from `at` on."""
     if not isinstance(result, Value):
         raise refused("joins constants only")
+    zero = call.data(at + 1)
+    qparams = _scalar_qparams(call.data(at), zero)
+    nodes.integers[call.node.outputs[0]] = _Integers(qparams, 128 if zero is None else _OFFSETS[zero.dtype])
     if nodes.activations.get(result.tensor, qparams) != qparams:
         result = b.unary(o.Quantize, result)
     nodes.annotate(result, qparams)
@@ -236,7 +323,7 @@ def _concat(nodes: QuantizedNodes, b: ChannelsFirstBuilder, call: Call) -> Resul
     operands = tuple(_operand(nodes, call, p, 0) for p in positions)
     float_node = replace(call.node, kind="Concat", domain="", inputs=tuple(call.node.inputs[p] for p in positions))
     result = HANDLERS["Concat"](b, Call(float_node, call.opset, operands, nodes.constants))
-    return _quantized_as(nodes, b, result, _scalar_qparams(call.data(0), call.data(1)))
+    return _quantized_as(nodes, b, call, result, 0)
 
 
 QuantizedHandler = Callable[[QuantizedNodes, ChannelsFirstBuilder, Call], Result]
