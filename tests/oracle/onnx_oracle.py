@@ -51,7 +51,7 @@ def as_source(graph: Graph, value: Array) -> Array:
 
 
 def float_twin(graph: QuantGraph) -> Graph:
-    """The same operators on real numbers; rescalings are dropped."""
+    """The same operators on real numbers; rescalings are dropped, states are constant zeros, nothing is clipped."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in graph.tensors.items():
         data = tensor.data
@@ -60,7 +60,11 @@ def float_twin(graph: QuantGraph) -> Graph:
         elif data is not None:
             data = data.astype(np.float32) * np.float32(1e-3)
         tensors[name] = replace(tensor, dtype=DType.FLOAT32, qparams=None, data=data)
+    for state in graph.states:
+        zeros = np.zeros(tensors[state.read].shape, np.float32)
+        tensors[state.read] = replace(tensors[state.read], data=zeros)
     ops = [replace(op, table=None) if isinstance(op, o.Table) else op for op in graph.ops]
+    ops = [replace(op, cell_clip=0.0) if isinstance(op, o.LSTM) else op for op in ops]
     inputs = tuple(replace(i, source_dtype="float32") for i in graph.inputs)
     return Graph(graph.name, inputs, graph.outputs, tensors, tuple(ops))
 

@@ -415,8 +415,11 @@ STEPS: dict[str, tuple[Step, tuple[int, ...]]] = {
 }
 """How each operator is grown, and the ranks of its first input."""
 
-NOT_IN_ONNX = ("SVDF", "LSTM", "Embedding")
-"""Operators that are not exported to ONNX: those with state, and lookups."""
+NOT_IN_ONNX = ("SVDF", "Embedding")
+"""Operators that are not exported to ONNX."""
+
+NOT_IN_QDQ = (*NOT_IN_ONNX, "LSTM")
+"""Operators that are not exported to quantized ONNX: an integer LSTM has another inside than ONNX's."""
 
 
 def random_graph(seed: int, kinds: tuple[str, ...] | None = None, length: int = 6) -> QuantGraph:
