@@ -73,7 +73,7 @@ def _tflm(made: Iterator[QuantGraph]) -> str:
 
 
 def compare_tflm(made: Iterator[QuantGraph], samples: int) -> tuple[int, int]:
-    """(values compared, bytes that differ) over `samples` inputs of each graph; state carries on from one to the next."""
+    """(values compared, bytes that differ) over `samples` inputs of each graph; state carries on between them."""
     values = wrong = 0
     for graph in made:
         oracle = Tflm(to_tflite(graph))
