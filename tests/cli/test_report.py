@@ -9,6 +9,7 @@ import resource
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from tests.cli.command import command, environment, tinycompress
+from tests.cli.command import Outcome, command, environment, tinycompress
+from tests.unit.report.test_runs import WHOLE
 from tinycompress.report import model as report_model
 
 SCHEMA = json.loads((Path(report_model.__file__).parent / "schema.json").read_text(encoding="utf-8"))
@@ -72,6 +74,19 @@ def test_a_report_as_a_document(run: Path, tmp_path: Path) -> None:
     alone.write_text((run / "report.json").read_text())
     assert "<svg" not in tinycompress("report", alone, "--format", "html").stdout
     assert tinycompress("report", run, "-o", tmp_path / "no" / "r.md").returncode == 2
+
+
+def test_a_run_that_only_compressed(inside: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "run" / "compress").mkdir(parents=True)
+    (tmp_path / "run" / "compress" / "summary.json").write_text(json.dumps(WHOLE))
+    status, out, _ = inside("report", "run")
+    assert status == 0
+    assert out.splitlines()[1].startswith("student")
+    assert "budget: weights 1,400 B of 1,536 B (91%): kept (exact)" in out
+    _, out, _ = inside("report", "run", "--format", "html")
+    assert "<h2>Compression</h2>" in out
+    status, out, _ = inside("report", "run", "--json")
+    assert json.loads(out)[0]["model"] == "net"
 
 
 def test_random_calibration_is_marked(float_model: Path, run: Path) -> None:

@@ -10,7 +10,7 @@ import click
 import typer
 
 from tinycompress.cli.app import app, printable
-from tinycompress.cli.output import print_json, print_table, say
+from tinycompress.cli.output import print_json, print_stages, print_table, say
 
 if TYPE_CHECKING:
     from tinycompress.report.arena import ArenaMap
@@ -41,8 +41,28 @@ def report(
     first = runs[0] / "report.json" if runs[0].is_dir() else runs[0]
     if len(runs) == 1 and (first.is_file() or not runs[0].is_dir()):
         _print_one(first, json, form, output)
-    else:
+    elif len(runs) > 1 or json or not _print_compression(runs[0], form, output):
         _print_several(runs, json, form, output)
+
+
+def _print_compression(folder: Path, form: str, output: Path | None) -> bool:
+    """The compression of a run that deployed nothing (yet); whether there is one."""
+    from tinycompress.report.runs import read_compression
+
+    summary = read_compression(folder)
+    if summary is None:
+        return False
+    from tinycompress.report.compression import summary_lines
+    from tinycompress.report.document import of_compression
+
+    if form != "text":
+        _write(summary["model"], [of_compression(summary)], form, output)
+        return True
+    print_stages(summary["stages"])
+    say("")
+    for line in summary_lines(summary):
+        say(line)
+    return True
 
 
 def _print_several(runs: list[Path], json: bool, form: str, output: Path | None) -> None:
@@ -85,11 +105,15 @@ def _print_one(path: Path, json: bool, form: str, output: Path | None) -> None:
         print_report(found, path.parent, json)
         return
     from tinycompress.report import arena
-    from tinycompress.report.document import sections, title
+    from tinycompress.report.document import of_compression, sections, title
+    from tinycompress.report.runs import read_compression
 
     beside = path.parent / "arena.json"
     drawn = arena.from_json(beside.read_text(encoding="utf-8"), str(beside)) if beside.is_file() else None
-    _write(title(found), sections(found, drawn), form, output, found, drawn)
+    parts, summary = sections(found, drawn), read_compression(path.parent)
+    if summary is not None:
+        parts.insert(1, of_compression(summary))
+    _write(title(found), parts, form, output, found, drawn)
 
 
 def _write(

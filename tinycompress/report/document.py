@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tinycompress.report.arena import ArenaMap, live_at_peak
+from tinycompress.report.compression import STAGE_HEADER, STAGE_RIGHT, stage_rows, summary_lines
 from tinycompress.report.model import Port, Report
 from tinycompress.report.text import LAYER_RIGHT, first_to_shrink, layer_header, layer_rows, summary_rows
 
@@ -37,6 +39,12 @@ def sections(report: Report, arena: ArenaMap | None) -> list[Section]:
     found += [Section("Inputs and outputs", header, tuple(ports), (4, 5)), _validation(report)]
     found += [Section("Notes", lines=report.notes)] if report.notes else []
     return [*found, _provenance(report)]
+
+
+def of_compression(summary: Mapping[str, Any]) -> Section:
+    """What each stage of a compression bought, and its result."""
+    lines = tuple(summary_lines(summary))
+    return Section("Compression", STAGE_HEADER, tuple(stage_rows(summary["stages"])), STAGE_RIGHT, lines)
 
 
 def of_runs(header: Sequence[str], rows: Sequence[tuple[str, ...]], right: Sequence[int], line: str) -> list[Section]:

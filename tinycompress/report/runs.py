@@ -54,12 +54,28 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[RunLine], list[Path]]:
     return lines, without
 
 
+_WHOLE = ("model", "metric", "samples", "float", "int8", "budget", "widths", "stages", "notes")
+
+
+def read_compression(folder: Path) -> Mapping[str, Any] | None:
+    """What the compression of a run wrote of itself, None without one; ConfigError TC-C110 when it cannot be read."""
+    summary = _found(folder)
+    if summary is not None and (lacks := [name for name in _WHOLE if name not in summary]):
+        what = f"not a summary of a compression: it lacks {', '.join(lacks)}"
+        raise ConfigError("TC-C110", what, where=str(folder))
+    return summary
+
+
+def _found(folder: Path) -> Mapping[str, Any] | None:
+    for file in (folder / "compress" / "summary.json", folder / "summary.json"):
+        if (text := _text(file)) is not None:
+            return _summary(text, file)
+    return None
+
+
 def _read_run(folder: Path) -> RunLine | None:
-    files = (folder / "compress" / "summary.json", folder / "summary.json")
-    found: dict[str, Any] = {}
-    for file in files:
-        if not found and (text := _text(file)) is not None:
-            found = _of_compression(_summary(text, file))
+    summary = _found(folder)
+    found: dict[str, Any] = {} if summary is None else _of_compression(summary)
     file = folder / "report.json"
     if (text := _text(file)) is not None:
         deployed = _of_deployment(from_json(text, str(file)))

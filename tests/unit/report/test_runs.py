@@ -10,8 +10,9 @@ import pytest
 
 from tests.unit.report.test_schema import emulated
 from tinycompress.errors import ConfigError
+from tinycompress.report.document import of_compression
 from tinycompress.report.model import Failure, to_json
-from tinycompress.report.runs import HEADER, kinds, read_runs, run_rows
+from tinycompress.report.runs import HEADER, kinds, read_compression, read_runs, run_rows
 
 SUMMARY = {
     "model": "net",
@@ -23,6 +24,16 @@ SUMMARY = {
     "samples": 100,
     "resources": {"weights_bytes": 1400, "arena_bytes": 900, "macs": 5000.0},
     "budget": {"weights_bytes": 1536.0, "latency_ms": 2.5, "min_accuracy": 0.9},
+}
+STAGE = {"name": "student", "score": 0.97, "parameters": 1200, "resources": {"ram_bytes": 900.0}, "seconds": 3.2}
+RESOURCES = {"weights_bytes": 1400, "flash_bytes": 5000.0}
+WHOLE = {
+    **SUMMARY,
+    "resources": RESOURCES,
+    "budget": {"weights_bytes": 1536.0, "flash_bytes": 4000.0},
+    "widths": {"conv": 5},
+    "stages": [STAGE],
+    "notes": ["a note"],
 }
 
 
@@ -74,3 +85,21 @@ def test_runs_without_a_result_are_named_and_damaged_ones_refused(tmp_path: Path
         (tmp_path / "going" / "summary.json").write_text(text)
         with pytest.raises(ConfigError, match=r"TC-C110.*not a summary of a compression"):
             read_runs([tmp_path / "going"])
+
+
+def test_a_compression_by_itself(tmp_path: Path) -> None:
+    assert read_compression(tmp_path) is None
+    with pytest.raises(ConfigError, match=r"TC-C110.*it lacks widths, stages, notes"):
+        read_compression(compression(tmp_path / "cut"))
+    (tmp_path / "summary.json").write_text(json.dumps(WHOLE))
+    summary = read_compression(tmp_path)
+    assert summary == WHOLE
+    section = of_compression(summary)
+    assert section.rows == (("student", "0.9700", "1,200", "900", "-", "-", "-", "3"),)
+    assert section.lines == (
+        "test accuracy (n=100): float 0.9700, int8 0.9600",
+        "budget: weights 1,400 B of 1,536 B (91%): kept (exact)",
+        "budget: flash 5,000 B of 4,000 B (125%): MISSED (estimated)",
+        "widths: conv 5",
+        "note: a note",
+    )
