@@ -121,10 +121,8 @@ TC_INLINE void tc_add_s8_dsp(const tc_add_s8_dsp_params *p, const int8_t *const 
         const int32_t first = p->table_operand ? n_rows + i : i;
         const int32_t second = p->table_operand ? i : n_rows + i;
         tc_add_row_dsp(p, in_rows[first], in_rows[second], out_rows[i]);
-        if (p->activation_min > -128 || p->activation_max < 127) {
-            tc_clamp_row(out_rows[i], p->elements, p->activation_min, p->activation_max);
-        }
     }
+    tc_clamp_rows(out_rows, n_rows, p->elements, p->activation_min, p->activation_max);
 }
 
 #endif

@@ -9,6 +9,8 @@
 
 #include "tc_gemm_dsp.h"
 
+#include <stddef.h>
+
 typedef struct {
     int32_t input_width;
     int32_t input_channels;
@@ -29,21 +31,43 @@ typedef struct {
     int32_t steps;         /* groups of 4 values per round of the core */
     int32_t chunks;        /* rounds; 4 * steps * chunks values hold the window, padded with zero weights */
     int32_t is_dense;      /* 1: what each row has over groups of 4 values is joined, not padded */
+    int32_t groups;        /* of channels; more than 1 in tc_conv2d_grouped_dsp.h only */
     const int32_t *stream; /* weights in the core's order, see tc_gemm_dsp.h */
 } tc_conv2d_s8_dsp_params;
 
-/* One row of a window that begins at column `first`, taps outside the row replaced by the zero point. */
+/* One row of a window that begins at column `first`, `channels` of each tap; taps beside the row are the zero point. */
 TC_INLINE void tc_conv2d_copy_taps_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *row, int32_t first,
-                                       int8_t *bytes)
+                                       int32_t channels, int8_t *bytes)
 {
+    TC_UNROLL(8)
     for (int32_t j = 0; j < p->kernel_width; j++) {
-        int32_t column = first + j * p->dilation_width;
-        int32_t inside = column >= 0 && column < p->input_width;
-        const int8_t *tap = row + (inside ? column * p->input_channels : 0);
-        for (int32_t c = 0; c < p->input_channels; c++) {
-            *bytes++ = inside ? tap[c] : (int8_t)p->input_zero_point;
+        const int32_t column = first + j * p->dilation_width;
+        if (column >= 0 && column < p->input_width) {
+            __builtin_memcpy(bytes, row + column * p->input_channels, (size_t)channels);
+        } else {
+            __builtin_memset(bytes, p->input_zero_point, (size_t)channels);
+        }
+        bytes += channels;
+    }
+}
+
+/* The same as lanes of one pixel, where `channels` is a multiple of 4. Returns the place of the next group. */
+TC_INLINE int32_t *tc_conv2d_widen_taps_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *row, int32_t first,
+                                            int32_t channels, int32_t *lane)
+{
+    TC_UNROLL(8)
+    for (int32_t j = 0; j < p->kernel_width; j++) {
+        const int32_t column = first + j * p->dilation_width;
+        if (column >= 0 && column < p->input_width) {
+            lane = tc_widen_row(row + column * p->input_channels, channels, lane, 4);
+        } else {
+            for (int32_t c = 0; c < channels; c += 4, lane += 4) {
+                lane[0] = tc_lanes(p->input_zero_point, p->input_zero_point);
+                lane[1] = lane[0];
+            }
         }
     }
+    return lane;
 }
 
 #if TC_HAS_DSP
@@ -118,8 +142,11 @@ TC_INLINE int32_t *tc_conv2d_gather_part_dsp(const tc_conv2d_s8_dsp_params *p, c
     int32_t unpadded = p->pad_left == 0 && reach <= p->input_width;
     int32_t whole = p->dilation_width == 1 && (unpadded || (first >= 0 && first + p->kernel_width <= p->input_width));
     const int8_t *window = row + (whole ? first * p->input_channels : 0);
+    if (!whole && (p->input_channels & 3) == 0) {
+        return tc_conv2d_widen_taps_dsp(p, row, first, p->input_channels, lane);
+    }
     if (!whole) {
-        tc_conv2d_copy_taps_dsp(p, window, first, bytes);
+        tc_conv2d_copy_taps_dsp(p, row, first, p->input_channels, bytes);
         window = bytes;
     }
     lane = tc_widen_row(window, run - rest, lane, 4);
@@ -319,11 +346,7 @@ TC_INLINE void tc_conv2d_s8_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *
             }
         }
     }
-    if (p->activation_min > -128 || p->activation_max < 127) {
-        for (int32_t i = 0; i < n_rows; i++) {
-            tc_clamp_row(out_rows[i], p->output_width * p->output_channels, p->activation_min, p->activation_max);
-        }
-    }
+    tc_clamp_rows(out_rows, n_rows, p->output_width * p->output_channels, p->activation_min, p->activation_max);
 }
 
 #endif

@@ -2,37 +2,14 @@
  *
  * Conv2D int8 on Armv7E-M with weights kept as bytes: a strip of pixels is gathered once, then each pair of output
  * channels is widened to 16-bit lanes once per strip and taken over all its pixels. Shapes and gather are
- * those of tc_conv2d_dsp.h. Here `stream` holds, per pair of output channels o, o+1: bias(o) bias(o) bias(o+1)
- * bias(o+1), per group of 4 values the bytes of o and of o+1, then multiplier and addend of o and of o+1; form is 0
- * or 1.
+ * those of tc_conv2d_dsp.h, and so are the parameters. Here `stream` holds, per pair of output channels o, o+1: bias(o)
+ * bias(o) bias(o+1) bias(o+1), per group of 4 values the bytes of o and of o+1, then multiplier and addend of o and of
+ * o+1; form is 0 or 1.
  */
 #ifndef TC_CONV2D_PACKED_DSP_H
 #define TC_CONV2D_PACKED_DSP_H
 
 #include "tc_conv2d_dsp.h"
-
-typedef struct {
-    int32_t input_width;
-    int32_t input_channels;
-    int32_t output_width;
-    int32_t output_channels;
-    int32_t kernel_height;
-    int32_t kernel_width;
-    int32_t stride_height;
-    int32_t stride_width;
-    int32_t dilation_height;
-    int32_t dilation_width;
-    int32_t pad_left;
-    int32_t input_zero_point;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
-    int32_t form;          /* 0 or 1: see tc_requantize_dsp.h */
-    int32_t steps;         /* groups of 4 values per round of the core */
-    int32_t chunks;        /* rounds; 4 * steps * chunks values hold the window, padded with zero weights */
-    int32_t is_dense;      /* 1: what each row has over groups of 4 values is joined, not padded */
-    const int32_t *stream; /* see above */
-} tc_conv2d_packed_s8_dsp_params;
 
 #define TC_STRIP_PIXELS 32
 #define TC_STRIP_BYTES 4096
@@ -229,9 +206,10 @@ TC_INLINE tc_strip tc_strip_at(const tc_conv2d_s8_dsp_params *p, int8_t *const *
     return joined ? one : runs;
 }
 
-/* All rows, by strips. */
-TC_INLINE void tc_conv2d_strips(const tc_conv2d_s8_dsp_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
-                                int32_t n_rows, void *scratch)
+/* Rows as for tc_conv2d_s8_dsp. scratch: lanes of the strip (8 bytes for each value group and pixel), a widened block
+ * (16 * groups + 32 bytes), 4 bytes and the window's staging. */
+TC_INLINE void tc_conv2d_packed_s8_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *const *in_rows,
+                                       int8_t *const *out_rows, int32_t n_rows, void *scratch)
 {
     const int32_t groups = p->steps * p->chunks;
     const int32_t pixels = tc_strip_pixels(groups);
@@ -263,39 +241,7 @@ TC_INLINE void tc_conv2d_strips(const tc_conv2d_s8_dsp_params *p, const int8_t *
             }
         }
     }
-    if (p->activation_min > -128 || p->activation_max < 127) {
-        for (int32_t i = 0; i < n_rows; i++) {
-            tc_clamp_row(out_rows[i], p->output_width * p->output_channels, p->activation_min, p->activation_max);
-        }
-    }
-}
-
-/* Rows as for tc_conv2d_s8_dsp. scratch: lanes of the strip (8 bytes for each value group and pixel), a widened block
- * (16 * groups + 32 bytes), 4 bytes and the window's staging. */
-TC_INLINE void tc_conv2d_packed_s8_dsp(const tc_conv2d_packed_s8_dsp_params *p, const int8_t *const *in_rows,
-                                       int8_t *const *out_rows, int32_t n_rows, void *scratch)
-{
-    const tc_conv2d_s8_dsp_params layer = {p->input_width,
-                                           p->input_channels,
-                                           p->output_width,
-                                           p->output_channels,
-                                           p->kernel_height,
-                                           p->kernel_width,
-                                           p->stride_height,
-                                           p->stride_width,
-                                           p->dilation_height,
-                                           p->dilation_width,
-                                           p->pad_left,
-                                           p->input_zero_point,
-                                           p->output_zero_point,
-                                           p->activation_min,
-                                           p->activation_max,
-                                           p->form,
-                                           p->steps,
-                                           p->chunks,
-                                           p->is_dense,
-                                           p->stream};
-    tc_conv2d_strips(&layer, in_rows, out_rows, n_rows, scratch);
+    tc_clamp_rows(out_rows, n_rows, p->output_width * p->output_channels, p->activation_min, p->activation_max);
 }
 
 #endif

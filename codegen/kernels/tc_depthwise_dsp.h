@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT-0
  *
  * Depthwise 3x3 convolution with stride 1, int8, on Armv7E-M: two output rows at once. Shapes: input rows
- * [input_width][channels], output rows [output_width][channels]; channels >= 4.
+ * [input_width][channels], output rows [output_width][channels]; channels >= 4. A run is of column pairs, at most 6.
  *
  * For 4 channels at a time, the four input rows r0..r3 become two words of 16-bit lanes per column and channel,
  * (r0, r1) and (r2, r3): with w01 = (w0, w1) and w12 = (w1, w2) of a kernel column, the upper output takes
@@ -12,21 +12,7 @@
 
 #include "tc_depthwise_lanes_dsp.h"
 
-typedef struct {
-    int32_t input_width;
-    int32_t channels;
-    int32_t output_width;
-    int32_t pad_left;
-    int32_t input_zero_point;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
-    int32_t form;          /* see tc_requantize_dsp.h */
-    int32_t pairs;         /* column pairs per round, 0 to 6; pairs * rounds = output_width / 2 */
-    int32_t rounds;        /* >= 1 */
-    const int32_t *stream; /* per channel: w01 of 3 kernel columns, w12 of 3, bias, multiplier, addend */
-} tc_depthwise3x3_s8_dsp_params;
-
+/* Per channel: w01 of 3 kernel columns, w12 of 3, bias, multiplier, addend. */
 #define TC_DEPTHWISE_CHANNEL_WORDS 9
 
 #if TC_HAS_DSP
@@ -232,8 +218,8 @@ TC_INLINE void tc_depthwise_rows(const tc_depthwise3x3_s8_dsp_params *p, int32_t
                                  const int32_t *stream, int8_t *out, const int8_t *end, int32_t delta)
 {
 #if TC_HAS_DSP
-    const int32_t span = 2 * p->pairs * p->rounds * p->channels;
-    const int32_t which = (p->rounds > 1 ? 100 : 0) + 2 * p->pairs + (p->output_width & 1);
+    const int32_t span = 2 * p->run * p->rounds * p->channels;
+    const int32_t which = (p->rounds > 1 ? 100 : 0) + 2 * p->run + (p->output_width & 1);
     switch (p->form) {
         TC_DEPTHWISE_CASES(0)
         TC_DEPTHWISE_CASES(1)
@@ -338,11 +324,7 @@ TC_INLINE void tc_depthwise3x3_s8_dsp(const tc_depthwise3x3_s8_dsp_params *p, co
         }
         stream += 4 * TC_DEPTHWISE_CHANNEL_WORDS;
     }
-    if (p->activation_min > -128 || p->activation_max < 127) {
-        for (int32_t i = 0; i < n_rows; i++) {
-            tc_clamp_row(out_rows[i], p->output_width * p->channels, p->activation_min, p->activation_max);
-        }
-    }
+    tc_clamp_rows(out_rows, n_rows, p->output_width * p->channels, p->activation_min, p->activation_max);
 }
 
 #endif

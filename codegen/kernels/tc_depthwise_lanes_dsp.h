@@ -8,6 +8,21 @@
 
 #include "tc_requantize_dsp.h"
 
+typedef struct {
+    int32_t input_width;
+    int32_t channels;
+    int32_t output_width;
+    int32_t pad_left;
+    int32_t input_zero_point;
+    int32_t output_zero_point;
+    int32_t activation_min;
+    int32_t activation_max;
+    int32_t form;   /* see tc_requantize_dsp.h */
+    int32_t run;    /* column pairs or columns of one round of straight-line code */
+    int32_t rounds; /* >= 1; run * rounds is the output's width (odd last columns of pairs apart) */
+    const int32_t *stream;
+} tc_depthwise3x3_s8_dsp_params;
+
 #define TC_DEPTHWISE_COLUMN_WORDS 8
 
 /* 4 channels of 4 rows at one column as lanes: for each channel (r0, r1) and (r2, r3). */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT-0
  *
  * Depthwise 3x3 convolution with stride 2, int8, on Armv7E-M: two output rows at once. Shapes: input rows
- * [input_width][channels], output rows [output_width][channels]; channels >= 4.
+ * [input_width][channels], output rows [output_width][channels]; channels >= 4. A run is of output columns, at most 12.
  *
  * Five input rows r0..r4 make two output rows, which share r2. For 4 channels at a time each pair of columns a, b
  * becomes 24 words: per channel the lanes (r0, r1) and (r3, r4) of a, then those of b, then (r2 of a, r2 of b) and a
@@ -12,22 +12,8 @@
 
 #include "tc_depthwise_lanes_dsp.h"
 
-typedef struct {
-    int32_t input_width;
-    int32_t channels;
-    int32_t output_width;
-    int32_t pad_left;
-    int32_t input_zero_point;
-    int32_t output_zero_point;
-    int32_t activation_min;
-    int32_t activation_max;
-    int32_t form;          /* see tc_requantize_dsp.h */
-    int32_t columns;       /* output columns per round, 1 to 12; columns * rounds = output_width */
-    int32_t rounds;        /* >= 1 */
-    const int32_t *stream; /* per channel: (w0, w1) of 3 kernel columns, (w1, w2) of 3, row 2's and row 0's first two
-                              taps as (left, middle), bias, multiplier, addend */
-} tc_depthwise3x3_stride2_s8_dsp_params;
-
+/* Per channel: (w0, w1) of 3 kernel columns, (w1, w2) of 3, row 2's and row 0's first two taps as (left, middle), bias,
+ * multiplier, addend. */
 #define TC_DEPTHWISE2_CHANNEL_WORDS 11
 #define TC_DEPTHWISE2_PAIR_WORDS 24
 
@@ -74,8 +60,7 @@ TC_ASSEMBLY void tc_depthwise2_gather_asm(TC_UNREAD const int8_t *end0, TC_UNREA
 }
 
 /* r0 lanes, r2 out, r4-r6 (w0, w1), r7-r9 (w1, w2), r10 r11 the shared row's taps for the upper and the lower output,
- * accumulators r3 r12, data r1 lr. Frame as in
- * tc_depthwise_lanes_dsp.h. */
+ * accumulators r3 r12, data r1 lr. Frame as in tc_depthwise_lanes_dsp.h. */
 #define TC_DEPTHWISE2_COLUMNS_ASM(form, columns)                        \
     ".rept " #columns "\n"                                              \
     "ldrd r3, r12, [sp]\n"                                              \
@@ -145,7 +130,7 @@ TC_DEPTHWISE2_DEFINE(14)
         break;
 #define TC_DEPTHWISE2_CASES(form)                                   \
     case form:                                                      \
-        switch ((p->rounds > 1 ? 100 : 0) + p->columns) {           \
+        switch ((p->rounds > 1 ? 100 : 0) + p->run) {           \
             TC_DEPTHWISE2_FOR(TC_DEPTHWISE2_CASE_STRAIGHT, form)    \
             TC_DEPTHWISE2_FOR(TC_DEPTHWISE2_CASE_LOOPED, form)      \
         default:                                                    \
@@ -156,8 +141,8 @@ TC_DEPTHWISE2_DEFINE(14)
 #endif
 
 /* Two output rows (`delta` apart; 0 for one row) of the channels out..end-1, at most 4. */
-TC_INLINE void tc_depthwise2_rows(const tc_depthwise3x3_stride2_s8_dsp_params *p, const int32_t *lanes,
-                                  const int32_t *stream, int8_t *out, const int8_t *end, int32_t delta)
+TC_INLINE void tc_depthwise2_rows(const tc_depthwise3x3_s8_dsp_params *p, const int32_t *lanes, const int32_t *stream,
+                                  int8_t *out, const int8_t *end, int32_t delta)
 {
 #if TC_HAS_DSP
     const int32_t span = p->output_width * p->channels;
@@ -237,9 +222,8 @@ TC_INLINE void tc_depthwise2_gather(const int8_t *const *rows, int32_t at, int32
 
 /* in_rows: 2 * n_rows + 1 rows, top first, padding rows filled with the zero point. scratch: 96 * (output_width + 1)
  * bytes. */
-TC_INLINE void tc_depthwise3x3_stride2_s8_dsp(const tc_depthwise3x3_stride2_s8_dsp_params *p,
-                                              const int8_t *const *in_rows, int8_t *const *out_rows, int32_t n_rows,
-                                              void *scratch)
+TC_INLINE void tc_depthwise3x3_stride2_s8_dsp(const tc_depthwise3x3_s8_dsp_params *p, const int8_t *const *in_rows,
+                                              int8_t *const *out_rows, int32_t n_rows, void *scratch)
 {
     int32_t *lanes = (int32_t *)scratch;
     /* Columns are counted from the left padding; the window of the last output ends at 2 * output_width. */
@@ -275,11 +259,7 @@ TC_INLINE void tc_depthwise3x3_stride2_s8_dsp(const tc_depthwise3x3_stride2_s8_d
             stream += 4 * TC_DEPTHWISE2_CHANNEL_WORDS;
         }
     }
-    if (p->activation_min > -128 || p->activation_max < 127) {
-        for (int32_t i = 0; i < n_rows; i++) {
-            tc_clamp_row(out_rows[i], p->output_width * p->channels, p->activation_min, p->activation_max);
-        }
-    }
+    tc_clamp_rows(out_rows, n_rows, p->output_width * p->channels, p->activation_min, p->activation_max);
 }
 
 #endif

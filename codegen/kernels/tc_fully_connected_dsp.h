@@ -236,11 +236,7 @@ TC_INLINE void tc_fc_rows(const tc_fully_connected_s8_dsp_params *p, int32_t is_
             }
         }
     }
-    if (p->activation_min > -128 || p->activation_max < 127) {
-        for (int32_t i = 0; i < n_rows; i++) {
-            tc_clamp_row(out_rows[i], p->vectors * p->outputs, p->activation_min, p->activation_max);
-        }
-    }
+    tc_clamp_rows(out_rows, n_rows, p->vectors * p->outputs, p->activation_min, p->activation_max);
 }
 
 /* in_rows, out_rows: n_rows rows. scratch: 16 * unroll * rounds + 4 bytes. */

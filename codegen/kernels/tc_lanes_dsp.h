@@ -87,6 +87,31 @@ TC_INLINE int32_t tc_sxtb16_odd(uint32_t word)
 #endif
 }
 
+/* Lanes plus bytes 0 and 2 of `word`, or 1 and 3. */
+TC_INLINE int32_t tc_add_even(int32_t lanes, uint32_t word)
+{
+#if TC_HAS_DSP
+    int32_t sum;
+    __asm__("sxtab16 %0, %1, %2" : "=r"(sum) : "r"(lanes), "r"(word));
+    return sum;
+#else
+    const int32_t bytes = tc_sxtb16(word);
+    return tc_lanes(tc_low_lane(lanes) + tc_low_lane(bytes), tc_high_lane(lanes) + tc_high_lane(bytes));
+#endif
+}
+
+TC_INLINE int32_t tc_add_odd(int32_t lanes, uint32_t word)
+{
+#if TC_HAS_DSP
+    int32_t sum;
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(sum) : "r"(lanes), "r"(word));
+    return sum;
+#else
+    const int32_t bytes = tc_sxtb16_odd(word);
+    return tc_lanes(tc_low_lane(lanes) + tc_low_lane(bytes), tc_high_lane(lanes) + tc_high_lane(bytes));
+#endif
+}
+
 /* Low halves of two words side by side: (low half of a, low half of b). */
 TC_INLINE uint32_t tc_pack_low(uint32_t a, uint32_t b)
 {
@@ -190,13 +215,19 @@ TC_INLINE int32_t *tc_widen_row(const int8_t *bytes, int32_t count, int32_t *lan
     return lanes;
 }
 
-/* Clamp `count` bytes in place, for activations narrower than int8. */
-TC_INLINE void tc_clamp_row(int8_t *row, int32_t count, int32_t low, int32_t high)
+/* Clamp `count` bytes of each row in place, for activations narrower than int8. */
+TC_INLINE void tc_clamp_rows(int8_t *const *rows, int32_t n_rows, int32_t count, int32_t low, int32_t high)
 {
-    for (int32_t i = 0; i < count; i++) {
-        int32_t y = row[i];
-        y = y < low ? low : y;
-        row[i] = (int8_t)(y > high ? high : y);
+    if (low <= -128 && high >= 127) {
+        return;
+    }
+    for (int32_t i = 0; i < n_rows; i++) {
+        int8_t *row = rows[i];
+        for (int32_t j = 0; j < count; j++) {
+            int32_t y = row[j];
+            y = y < low ? low : y;
+            row[j] = (int8_t)(y > high ? high : y);
+        }
     }
 }
 

@@ -36,10 +36,8 @@ TC_INLINE void tc_mul_s8_dsp(const tc_mul_s8_dsp_params *p, const int8_t *const 
             const int32_t product = (a[i] * p->scale - p->a_zero_point * p->scale) * (b[i] - p->b_zero_point);
             out[i] = tc_requantize_dsp(p->form, product, p->multiplier, p->addend, p->output_zero_point);
         }
-        if (p->activation_min > -128 || p->activation_max < 127) {
-            tc_clamp_row(out, p->elements, p->activation_min, p->activation_max);
-        }
     }
+    tc_clamp_rows(out_rows, n_rows, p->elements, p->activation_min, p->activation_max);
 }
 
 #endif

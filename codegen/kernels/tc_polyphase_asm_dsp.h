@@ -5,23 +5,11 @@
 #ifndef TC_POLYPHASE_ASM_DSP_H
 #define TC_POLYPHASE_ASM_DSP_H
 
-#include "tc_gemm_dsp.h"
+#include "tc_tiles_dsp.h"
 
 #if TC_HAS_DSP
 /* clang-format off */
-/* One lane pair of a column of even rows r4-r8 (a0..a4) to T at r1 + `at`, a row of T each. */
-#define TC_POLYPHASE_EVEN_ASM(rotation, at)                             \
-    "sxtab16 r0, lr, r5" rotation "\n"                                  \
-    "sxtab16 r3, lr, r7" rotation "\n"                                  \
-    "sxtab16 r9, lr, r6" rotation "\n"                                  \
-    "sxtab16 r10, lr, r4" rotation "\n"                                 \
-    "sxtab16 r11, lr, r8" rotation "\n"                                 \
-    "sub r12, r3, r0\n"                                                 \
-    "str r12, [r1, #(" #at " + 3 * 68)]\n"                              \
-    "sub r11, r11, r9\n"                                                \
-    "sub r11, r11, r12, lsl #1\n"                                       \
-    "str r11, [r1, #(" #at " + 4 * 68)]\n"                              \
-    TC_POLYPHASE_SHARED_ASM(at)
+/* One lane pair of a column of odd rows r4-r7 (a0..a3) to T at r1 + `at`, a row of T each. */
 #define TC_POLYPHASE_ODD_ASM(rotation, at)                              \
     "sxtab16 r0, lr, r5" rotation "\n"                                  \
     "sxtab16 r3, lr, r7" rotation "\n"                                  \
@@ -29,8 +17,6 @@
     "sxtab16 r10, lr, r4" rotation "\n"                                 \
     "sub r12, r3, r0\n"                                                 \
     "str r12, [r1, #(" #at " + 3 * 68)]\n"                              \
-    TC_POLYPHASE_SHARED_ASM(at)
-#define TC_POLYPHASE_SHARED_ASM(at)                                     \
     "sub r3, r3, r9\n"                                                  \
     "sub r11, r3, r0, lsl #1\n"                                         \
     "str r11, [r1, #(" #at " + 68)]\n"                                  \
@@ -40,57 +26,23 @@
     "sub r10, r10, r9\n"                                                \
     "add r10, r12, r10, lsl #1\n"                                       \
     "str r10, [r1, #" #at "]\n"
+/* The same of even rows r4-r8, which have a fifth row of T. */
+#define TC_POLYPHASE_EVEN_ASM(rotation, at)                             \
+    TC_POLYPHASE_ODD_ASM(rotation, at)                                  \
+    "sxtab16 r11, lr, r8" rotation "\n"                                 \
+    "sub r11, r11, r9\n"                                                \
+    "sub r11, r11, r12, lsl #1\n"                                       \
+    "str r11, [r1, #(" #at " + 4 * 68)]\n"
+TC_TILES_COLUMNS_ASM(tc_polyphase_even_asm, "r8", "20", "ldr r8, [r8, r2]\n", TC_POLYPHASE_EVEN_ASM("", 0),
+                     TC_POLYPHASE_EVEN_ASM(", ror #8", 612))
+TC_TILES_COLUMNS_ASM(tc_polyphase_odd_asm, "r7", "16", "", TC_POLYPHASE_ODD_ASM("", 0),
+                     TC_POLYPHASE_ODD_ASM(", ror #8", 612))
 
-/* The first pass over columns `step` bytes apart: `rows` are row ends, `offset` < 0 the first column's distance. */
-#define TC_POLYPHASE_COLUMNS_ASM(name, last, load, transform)           \
-    TC_ASSEMBLY void name(TC_UNREAD const int8_t *const *rows, TC_UNREAD int32_t *columns, TC_UNREAD int32_t offset, \
-                          TC_UNREAD int32_t step)                       \
-    {                                                                   \
-        __asm__ volatile(                                               \
-            "push {r4-r11, lr}\n"                                       \
-            "ldm r0, {r4-" last "}\n"                                   \
-            "push {r3}\n"                                               \
-            "push {r4-r8}\n"                                            \
-            "mov lr, #0x00800080\n"                                     \
-            "1:\n"                                                      \
-            "ldm sp, {r4-" last "}\n"                                   \
-            "ldr r4, [r4, r2]\n"                                        \
-            "ldr r5, [r5, r2]\n"                                        \
-            "ldr r6, [r6, r2]\n"                                        \
-            "ldr r7, [r7, r2]\n" load                                   \
-            transform("", 0)                                            \
-            transform(", ror #8", 612)                                  \
-            "ldr r0, [sp, #20]\n"                                       \
-            "add r1, r1, #4\n"                                          \
-            "adds r2, r2, r0\n"                                         \
-            "bne 1b\n"                                                  \
-            "add sp, sp, #24\n"                                         \
-            "pop {r4-r11, pc}\n" ::: TC_ASSEMBLY_CLOBBERS);             \
-    }
-TC_POLYPHASE_COLUMNS_ASM(tc_polyphase_even_asm, "r8", "ldr r8, [r8, r2]\n", TC_POLYPHASE_EVEN_ASM)
-TC_POLYPHASE_COLUMNS_ASM(tc_polyphase_odd_asm, "r7", "", TC_POLYPHASE_ODD_ASM)
-
-/* One row of one tile from T at r0 + `from` to V at r1 + `at`, positions `stride` bytes apart, the fifth at r12 + `at`;
- * r3 is r1 + 2 * stride. */
-#define TC_POLYPHASE_ROW_ASM(from, at, stride)                          \
-    "add r2, r0, #(" #from ")\n"                                        \
-    "ldm r2, {r4-r8}\n"                                                 \
-    "add r7, r7, #5120\n"                                               \
-    "add r8, r8, #15360\n"                                              \
-    "sub r9, r7, r5\n"                                                  \
-    "str r9, [r3, #(" #at " + " stride ")]\n"                           \
-    "sub r8, r8, r6\n"                                                  \
-    "sub r8, r8, r9, lsl #1\n"                                          \
-    "str r8, [r12, #" #at "]\n"                                         \
-    TC_POLYPHASE_ROW_SHARED_ASM(at, stride)
-#define TC_POLYPHASE_ROW_ODD_ASM(from, at, stride)                      \
-    "add r2, r0, #(" #from ")\n"                                        \
-    "ldm r2, {r4-r7}\n"                                                 \
+/* One row of odd columns of one tile, in r4-r7, to V at r1 + `at`, positions `stride` bytes apart; r3 is r1 + 2 * stride. */
+#define TC_POLYPHASE_ROW_TAIL_ASM(at, stride)                           \
     "add r7, r7, #5120\n"                                               \
     "sub r9, r7, r5\n"                                                  \
     "str r9, [r3, #(" #at " + " stride ")]\n"                           \
-    TC_POLYPHASE_ROW_SHARED_ASM(at, stride)
-#define TC_POLYPHASE_ROW_SHARED_ASM(at, stride)                         \
     "sub r7, r7, r6\n"                                                  \
     "sub r10, r7, r5, lsl #1\n"                                         \
     "str r10, [r1, #(" #at " + " stride ")]\n"                          \
@@ -100,6 +52,19 @@ TC_POLYPHASE_COLUMNS_ASM(tc_polyphase_odd_asm, "r7", "", TC_POLYPHASE_ODD_ASM)
     "sub r4, r4, r6\n"                                                  \
     "add r4, r9, r4, lsl #1\n"                                          \
     "str r4, [r1, #" #at "]\n"
+/* The row from T at r0 + `from`; even columns have a fifth position, at r12 + `at`. */
+#define TC_POLYPHASE_ROW_ODD_ASM(from, at, stride)                      \
+    "add r2, r0, #(" #from ")\n"                                        \
+    "ldm r2, {r4-r7}\n"                                                 \
+    TC_POLYPHASE_ROW_TAIL_ASM(at, stride)
+#define TC_POLYPHASE_ROW_ASM(from, at, stride)                          \
+    "add r2, r0, #(" #from ")\n"                                        \
+    "ldm r2, {r4-r8}\n"                                                 \
+    TC_POLYPHASE_ROW_TAIL_ASM(at, stride)                               \
+    "add r8, r8, #15360\n"                                              \
+    "sub r8, r8, r6\n"                                                  \
+    "sub r8, r8, r9, lsl #1\n"                                          \
+    "str r8, [r12, #" #at "]\n"
 
 /* Both tiles of both halves of a row: even columns, then odd ones `odd` bytes on in V. */
 #define TC_POLYPHASE_ROW_BODY(stride, odd)                              \
@@ -155,9 +120,7 @@ TC_POLYPHASE_COLUMNS_ASM(tc_polyphase_odd_asm, "r7", "", TC_POLYPHASE_ODD_ASM)
             "push {r4-r11, lr}\n"                                       \
             "push {r2, r3}\n"                                           \
             "1:\n"                                                      \
-            "ldmia r1!, {r2, r3, r12, lr}\n"                            \
-            TC_GEMM_STEPS_ASM(steps)                                    \
-            "ldrd r8, r9, [sp]\n"                                       \
+            TC_TILES_POSITION_ASM(steps)                                \
             "strd r12, lr, [r8, #200]\n"                                \
             "strd r2, r3, [r8], #8\n"                                   \
             "str r8, [sp]\n"                                            \
@@ -180,67 +143,28 @@ TC_POLYPHASE_COLUMNS_ASM(tc_polyphase_odd_asm, "r7", "", TC_POLYPHASE_ODD_ASM)
 #define TC_POLYPHASE_TILES_ASM                                          \
     TC_POLYPHASE_INVERSE_ASM(r1, r3, r5, r7, r9)                        \
     TC_POLYPHASE_INVERSE_ASM(r2, r4, r6, r8, r10)
-#define TC_POLYPHASE_SAVE_ASM(column)                                   \
-    TC_POLYPHASE_TILES_ASM                                              \
-    "strd r1, r2, [sp, #(8 * " #column ")]\n"                           \
-    "strd r5, r6, [sp, #(40 + 8 * " #column ")]\n"                      \
-    "strd r3, r4, [sp, #(80 + 8 * " #column ")]\n"                      \
-    "strd r9, r10, [sp, #(120 + 8 * " #column ")]\n"
 #define TC_POLYPHASE_COLUMN_ASM(column)                                 \
     "ldrd r9, r10, [r0, #(128 - 24 * " #column ")]\n"                   \
     "ldmia r0!, {r1-r8}\n"                                              \
-    TC_POLYPHASE_SAVE_ASM(column)
+    TC_POLYPHASE_TILES_ASM                                              \
+    TC_TILES_SAVE_ASM(column, "40", r9, r10)
 
-#define TC_POLYPHASE_REQUANTIZE_0(x, shift)                             \
-    "smmla " #x ", " #x ", lr, r12\n"                                   \
-    "ssat " #x ", #8, " #x ", asr #(" #shift " + 2)\n"
-#define TC_POLYPHASE_REQUANTIZE_1(x, shift)                             \
-    "and r0, r11, " #x ", asr #31\n"                                    \
-    "smmla " #x ", " #x ", lr, r12\n"                                   \
-    "sub " #x ", " #x ", r0\n"                                          \
-    "ssat " #x ", #8, " #x ", asr #(" #shift " + 2)\n"
 #define TC_POLYPHASE_OUTPUT_ROW_ASM(shift, is_signed, row)              \
     "add r0, sp, #(40 * " #row ")\n"                                    \
     "ldm r0, {r1-r10}\n"                                                \
     TC_POLYPHASE_TILES_ASM                                              \
-    TC_POLYPHASE_REQUANTIZE_##is_signed(r1, shift)                      \
-    TC_POLYPHASE_REQUANTIZE_##is_signed(r2, shift)                      \
-    TC_POLYPHASE_REQUANTIZE_##is_signed(r3, shift)                      \
-    TC_POLYPHASE_REQUANTIZE_##is_signed(r4, shift)                      \
-    TC_POLYPHASE_REQUANTIZE_##is_signed(r5, shift)                      \
-    TC_POLYPHASE_REQUANTIZE_##is_signed(r6, shift)                      \
-    TC_POLYPHASE_REQUANTIZE_##is_signed(r9, shift)                      \
-    TC_POLYPHASE_REQUANTIZE_##is_signed(r10, shift)                     \
-    "ldr r7, [sp, #(160 + 4 * " #row ")]\n"                             \
-    "ldr r8, [sp, #176]\n"                                              \
-    "strb r1, [r7]\n"                                                   \
-    "strb r5, [r7, r8]\n"                                               \
-    "strb r3, [r7, r8, lsl #1]\n"                                       \
-    "strb r2, [r7, r8, lsl #2]\n"                                       \
-    "add r7, r7, r8\n"                                                  \
-    "strb r9, [r7, r8, lsl #1]\n"                                       \
-    "strb r6, [r7, r8, lsl #2]\n"                                       \
-    "add r7, r7, r8\n"                                                  \
-    "strb r4, [r7, r8, lsl #2]\n"                                       \
-    "add r7, r7, r8\n"                                                  \
-    "strb r10, [r7, r8, lsl #2]\n"
+    TC_TILES_BOTH_ASM(is_signed, r1, r2, r12, r11, shift, 2)            \
+    TC_TILES_BOTH_ASM(is_signed, r3, r4, r12, r11, shift, 2)            \
+    TC_TILES_BOTH_ASM(is_signed, r5, r6, r12, r11, shift, 2)            \
+    TC_TILES_BOTH_ASM(is_signed, r9, r10, r12, r11, shift, 2)           \
+    TC_TILES_STORE_ASM(row, "160", r9, r10)
 
-/* Both tiles of one channel from its 25 sums; lr multiplier, r12 addend, r11 sign mask. Frame: 0 the tiles after the
- * first pass, 160 output rows, 176 channels. Rows are written from the last: rows that don't exist share the first. */
+/* lr multiplier, r12 addend, r11 sign mask. Frame: 0 the tiles after the first pass, 160 places, 176 channels. */
 #define TC_POLYPHASE_OUTPUT(shift, is_signed)                           \
-    TC_ASSEMBLY void tc_polyphase_output_##shift##_##is_signed(         \
-        TC_UNREAD const int32_t *sums, TC_UNREAD const int32_t *constants, TC_UNREAD int8_t *const *rows, \
-        TC_UNREAD int32_t offset, TC_UNREAD int32_t channels)           \
+    TC_ASSEMBLY void tc_polyphase_output_##shift##_##is_signed TC_TILES_OUTPUT_PARAMETERS \
     {                                                                   \
         __asm__ volatile(                                               \
-            "push {r4-r11, lr}\n"                                       \
-            "ldr r8, [sp, #36]\n"                                       \
-            "ldm r2, {r4-r7}\n"                                         \
-            "add r4, r4, r3\n"                                          \
-            "add r5, r5, r3\n"                                          \
-            "add r6, r6, r3\n"                                          \
-            "add r7, r7, r3\n"                                          \
-            "push {r4-r8}\n"                                            \
+            TC_TILES_ENTER_ASM                                          \
             "ldrd lr, r12, [r1]\n"                                      \
             "ldr r11, [r1, #8]\n"                                       \
             "sub sp, sp, #160\n" ::: TC_ASSEMBLY_CLOBBERS);             \
@@ -249,24 +173,21 @@ TC_POLYPHASE_COLUMNS_ASM(tc_polyphase_odd_asm, "r7", "", TC_POLYPHASE_ODD_ASM)
         __asm__ volatile(                                               \
             "add r0, r0, #32\n"                                         \
             "ldm r0, {r1-r10}\n"                                        \
-            TC_POLYPHASE_SAVE_ASM(4) ::: TC_ASSEMBLY_CLOBBERS);         \
+            TC_POLYPHASE_TILES_ASM                                      \
+            TC_TILES_SAVE_ASM(4, "40", r9, r10) ::: TC_ASSEMBLY_CLOBBERS); \
         __asm__ volatile(TC_POLYPHASE_OUTPUT_ROW_ASM(shift, is_signed, 3) ::: TC_ASSEMBLY_CLOBBERS); \
         __asm__ volatile(TC_POLYPHASE_OUTPUT_ROW_ASM(shift, is_signed, 2) ::: TC_ASSEMBLY_CLOBBERS); \
         __asm__ volatile(TC_POLYPHASE_OUTPUT_ROW_ASM(shift, is_signed, 1) ::: TC_ASSEMBLY_CLOBBERS); \
         __asm__ volatile(TC_POLYPHASE_OUTPUT_ROW_ASM(shift, is_signed, 0) ::: TC_ASSEMBLY_CLOBBERS); \
-        __asm__ volatile(                                               \
-            "add sp, sp, #180\n"                                        \
-            "pop {r4-r11, pc}\n" ::: TC_ASSEMBLY_CLOBBERS);             \
+        __asm__ volatile(TC_TILES_LEAVE_ASM("180") ::: TC_ASSEMBLY_CLOBBERS); \
     }
 
 #define TC_POLYPHASE_FOR_GROUPS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #define TC_POLYPHASE_FOR_STEPS(X) \
     TC_POLYPHASE_FOR_GROUPS(X) X(10) X(12) X(14) X(16) X(20) X(24) X(28) X(32)
-#define TC_POLYPHASE_FOR_SHIFTS(X) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#define TC_POLYPHASE_OUTPUTS(shift) TC_POLYPHASE_OUTPUT(shift, 0) TC_POLYPHASE_OUTPUT(shift, 1)
 TC_POLYPHASE_FOR_GROUPS(TC_POLYPHASE_ROWS4)
 TC_POLYPHASE_FOR_STEPS(TC_POLYPHASE_SUMS)
-TC_POLYPHASE_FOR_SHIFTS(TC_POLYPHASE_OUTPUTS)
+TC_TILES_FOR_SHIFTS(TC_TILES_OUTPUTS, TC_POLYPHASE_OUTPUT)
 
 #define TC_POLYPHASE_CASE_ROWS(groups)                                                  \
     case 4 * groups:                                                                    \
@@ -277,14 +198,6 @@ TC_POLYPHASE_FOR_SHIFTS(TC_POLYPHASE_OUTPUTS)
 #define TC_POLYPHASE_CASE_SUMS(steps)                       \
     case steps:                                             \
         tc_polyphase_sums_##steps(v, stream, sums, end);    \
-        break;
-#define TC_POLYPHASE_CASE_OUTPUT(shift)                                                             \
-    case shift:                                                                                     \
-        if (p->is_signed) {                                                                         \
-            tc_polyphase_output_##shift##_1(sums, constants, rows, offset, p->output_channels);     \
-        } else {                                                                                    \
-            tc_polyphase_output_##shift##_0(sums, constants, rows, offset, p->output_channels);     \
-        }                                                                                           \
         break;
 /* clang-format on */
 #endif

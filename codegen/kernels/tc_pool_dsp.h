@@ -26,31 +26,6 @@ typedef struct {
 
 typedef tc_average_pool_s8_dsp_params tc_max_pool_s8_dsp_params;
 
-/* Lanes plus bytes 0 and 2 of `word`, or 1 and 3. */
-TC_INLINE int32_t tc_add_even(int32_t lanes, uint32_t word)
-{
-#if TC_HAS_DSP
-    int32_t sum;
-    __asm__("sxtab16 %0, %1, %2" : "=r"(sum) : "r"(lanes), "r"(word));
-    return sum;
-#else
-    const int32_t bytes = tc_sxtb16(word);
-    return tc_lanes(tc_low_lane(lanes) + tc_low_lane(bytes), tc_high_lane(lanes) + tc_high_lane(bytes));
-#endif
-}
-
-TC_INLINE int32_t tc_add_odd(int32_t lanes, uint32_t word)
-{
-#if TC_HAS_DSP
-    int32_t sum;
-    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(sum) : "r"(lanes), "r"(word));
-    return sum;
-#else
-    const int32_t bytes = tc_sxtb16_odd(word);
-    return tc_lanes(tc_low_lane(lanes) + tc_low_lane(bytes), tc_high_lane(lanes) + tc_high_lane(bytes));
-#endif
-}
-
 /* The larger of each pair of signed bytes. */
 TC_INLINE uint32_t tc_max_bytes(uint32_t a, uint32_t b)
 {
@@ -130,9 +105,7 @@ TC_INLINE void tc_max_pool_four(const tc_max_pool_s8_dsp_params *p, const int8_t
         }
     }
     tc_store32(out, largest);
-    if (p->activation_min > -128 || p->activation_max < 127) {
-        tc_clamp_row(out, 4, p->activation_min, p->activation_max);
-    }
+    tc_clamp_rows(&out, 1, 4, p->activation_min, p->activation_max);
 }
 
 /* in_rows: (n_rows - 1) * stride_height + kernel_height rows, NULL for a row of padding; every window has a tap that is

@@ -5,12 +5,12 @@
 #ifndef TC_WINOGRAD_ASM_DSP_H
 #define TC_WINOGRAD_ASM_DSP_H
 
-#include "tc_gemm_dsp.h"
+#include "tc_tiles_dsp.h"
 
 #if TC_HAS_DSP
 /* clang-format off */
-/* One lane pair of a column: r0 p, r3 u, r10 s, r11 a3, r12 q, lr 0x00800080; raw rows in r4-r9; six words to T. */
-#define TC_WINOGRAD_COLUMN_ASM(rotation, at0, at1, at2, at3, at4, at5)  \
+/* One lane pair of a column, raw rows in r4-r9, to the six rows of T at r1 + `at`: r0 p, r3 u, r10 s, r11 a3, r12 q. */
+#define TC_WINOGRAD_COLUMN_ASM(rotation, at)                            \
     "sxtab16 r0, lr, r8" rotation "\n"                                  \
     "sxtab16 r3, lr, r6" rotation "\n"                                  \
     "sxtab16 r11, lr, r4" rotation "\n"                                 \
@@ -18,51 +18,28 @@
     "sub r0, r0, r3, lsl #2\n"                                          \
     "sub r11, r11, r3\n"                                                \
     "add r11, r10, r11, lsl #2\n"                                       \
-    "str r11, [r1, #" #at0 "]\n"                                        \
+    "str r11, [r1, #" #at "]\n"                                         \
     "sxtab16 r3, lr, r5" rotation "\n"                                  \
     "sxtab16 r11, lr, r7" rotation "\n"                                 \
     "sub r12, r11, r3, lsl #2\n"                                        \
     "sub r3, r11, r3\n"                                                 \
     "add r0, r0, r12\n"                                                 \
-    "str r0, [r1, #" #at1 "]\n"                                         \
+    "str r0, [r1, #(" #at " + 40)]\n"                                   \
     "sub r0, r0, r12, lsl #1\n"                                         \
-    "str r0, [r1, #" #at2 "]\n"                                         \
+    "str r0, [r1, #(" #at " + 80)]\n"                                   \
     "sxtab16 r0, lr, r9" rotation "\n"                                  \
     "sub r0, r0, r11\n"                                                 \
     "sub r0, r0, r3, lsl #2\n"                                          \
-    "str r0, [r1, #" #at5 "]\n"                                         \
+    "str r0, [r1, #(" #at " + 200)]\n"                                  \
     "add r11, r10, r3, lsl #1\n"                                        \
-    "str r11, [r1, #" #at3 "]\n"                                        \
+    "str r11, [r1, #(" #at " + 120)]\n"                                 \
     "sub r10, r10, r3, lsl #1\n"                                        \
-    "str r10, [r1, #" #at4 "]\n"
-
-/* The first pass: `rows` are six row ends, `offset` < 0 the distance of the first column from them. */
-TC_ASSEMBLY void tc_winograd_columns_asm(TC_UNREAD const int8_t *const *rows, TC_UNREAD int32_t *columns,
-                                         TC_UNREAD int32_t offset, TC_UNREAD int32_t channels)
-{
-    __asm__ volatile(
-        "push {r4-r11, lr}\n"
-        "ldm r0, {r4-r9}\n"
-        "push {r3}\n"
-        "push {r4-r9}\n"
-        "mov lr, #0x00800080\n"
-        "1:\n"
-        "ldm sp, {r4-r9}\n"
-        "ldr r4, [r4, r2]\n"
-        "ldr r5, [r5, r2]\n"
-        "ldr r6, [r6, r2]\n"
-        "ldr r7, [r7, r2]\n"
-        "ldr r8, [r8, r2]\n"
-        "ldr r9, [r9, r2]\n"
-        TC_WINOGRAD_COLUMN_ASM("", 0, 40, 80, 120, 160, 200)
-        TC_WINOGRAD_COLUMN_ASM(", ror #8", 240, 280, 320, 360, 400, 440)
-        "ldr r0, [sp, #24]\n"
-        "add r1, r1, #4\n"
-        "adds r2, r2, r0\n"
-        "bne 1b\n"
-        "add sp, sp, #28\n"
-        "pop {r4-r11, pc}\n" ::: TC_ASSEMBLY_CLOBBERS);
-}
+    "str r10, [r1, #(" #at " + 160)]\n"
+#define TC_WINOGRAD_LOAD_ASM                                            \
+    "ldr r8, [r8, r2]\n"                                                \
+    "ldr r9, [r9, r2]\n"
+TC_TILES_COLUMNS_ASM(tc_winograd_columns_asm, "r9", "24", TC_WINOGRAD_LOAD_ASM, TC_WINOGRAD_COLUMN_ASM("", 0),
+                     TC_WINOGRAD_COLUMN_ASM(", ror #8", 240))
 
 /* One row of one tile, columns in r4-r9, to V at r1 (and r3 = r1 + half of the tile) + `at`. */
 #define TC_WINOGRAD_ROW_ASM(steps, at)                                  \
@@ -117,9 +94,7 @@ TC_ASSEMBLY void tc_winograd_columns_asm(TC_UNREAD const int8_t *const *rows, TC
 
 /* Sums of a pair of output channels at all positions: channel o of both tiles, 288 bytes on channel o+1 of both. */
 #define TC_WINOGRAD_POSITION_ASM(steps, at)                             \
-    "ldmia r1!, {r2, r3, r12, lr}\n"                                    \
-    TC_GEMM_STEPS_ASM(steps)                                            \
-    "ldrd r8, r9, [sp]\n"                                               \
+    TC_TILES_POSITION_ASM(steps)                                        \
     "strd r12, lr, [r8, #(288 + " #at ")]\n"                            \
     "strd r2, r3, [r8, #" #at "]\n"
 #define TC_WINOGRAD_SUMS(steps)                                         \
@@ -155,73 +130,37 @@ TC_ASSEMBLY void tc_winograd_columns_asm(TC_UNREAD const int8_t *const *rows, TC
     "add " #c ", " #e ", " #c ", lsl #1\n"                              \
     "add " #b ", " #b ", " #d "\n"
 
-#define TC_WINOGRAD_REQUANTIZE_0(x, addend, shift, k)                   \
-    "smmla " #x ", " #x ", lr, " #addend "\n"                           \
-    "ssat " #x ", #8, " #x ", asr #(" #shift " + " #k ")\n"
-#define TC_WINOGRAD_REQUANTIZE_1(x, addend, shift, k)                   \
-    "and r0, r10, " #x ", asr #31\n"                                    \
-    "smmla " #x ", " #x ", lr, " #addend "\n"                           \
-    "sub " #x ", " #x ", r0, lsl #(" #k " - 2)\n"                       \
-    "ssat " #x ", #8, " #x ", asr #(" #shift " + " #k ")\n"
-#define TC_WINOGRAD_MASK_0
-#define TC_WINOGRAD_MASK_1 "ldr r10, [sp, #216]\n"
+#define TC_WINOGRAD_TILES_ASM                                           \
+    TC_WINOGRAD_INVERSE_ASM(r1, r3, r5, r7, r9, r11)                    \
+    TC_WINOGRAD_INVERSE_ASM(r2, r4, r6, r8, r10, r12)
 
 /* Row `row` of both tiles, whose values have k = `high`, high - 1, high - 2, high - 2; the addends begin at `from`. */
+#define TC_WINOGRAD_MASK_0
+#define TC_WINOGRAD_MASK_1 "ldr r10, [sp, #216]\n"
 #define TC_WINOGRAD_OUTPUT_ROW_ASM(shift, is_signed, row, high, from)   \
     "add r0, sp, #(48 * " #row ")\n"                                    \
     "ldm r0, {r1-r12}\n"                                                \
-    TC_WINOGRAD_INVERSE_ASM(r1, r3, r5, r7, r9, r11)                    \
-    TC_WINOGRAD_INVERSE_ASM(r2, r4, r6, r8, r10, r12)                   \
+    TC_WINOGRAD_TILES_ASM                                               \
     "ldrd r7, r8, [sp, #" #from "]\n"                                   \
     "ldr r9, [sp, #(" #from " + 8)]\n"                                  \
     TC_WINOGRAD_MASK_##is_signed                                        \
-    TC_WINOGRAD_REQUANTIZE_##is_signed(r1, r7, shift, high)             \
-    TC_WINOGRAD_REQUANTIZE_##is_signed(r2, r7, shift, high)             \
-    TC_WINOGRAD_REQUANTIZE_##is_signed(r5, r8, shift, (high - 1))       \
-    TC_WINOGRAD_REQUANTIZE_##is_signed(r6, r8, shift, (high - 1))       \
-    TC_WINOGRAD_REQUANTIZE_##is_signed(r3, r9, shift, (high - 2))       \
-    TC_WINOGRAD_REQUANTIZE_##is_signed(r4, r9, shift, (high - 2))       \
-    TC_WINOGRAD_REQUANTIZE_##is_signed(r11, r9, shift, (high - 2))      \
-    TC_WINOGRAD_REQUANTIZE_##is_signed(r12, r9, shift, (high - 2))      \
-    "ldr r7, [sp, #(220 + 4 * " #row ")]\n"                             \
-    "ldr r8, [sp, #236]\n"                                              \
-    "strb r1, [r7]\n"                                                   \
-    "strb r5, [r7, r8]\n"                                               \
-    "strb r3, [r7, r8, lsl #1]\n"                                       \
-    "strb r2, [r7, r8, lsl #2]\n"                                       \
-    "add r7, r7, r8\n"                                                  \
-    "strb r11, [r7, r8, lsl #1]\n"                                      \
-    "strb r6, [r7, r8, lsl #2]\n"                                       \
-    "add r7, r7, r8\n"                                                  \
-    "strb r4, [r7, r8, lsl #2]\n"                                       \
-    "add r7, r7, r8\n"                                                  \
-    "strb r12, [r7, r8, lsl #2]\n"
+    TC_TILES_BOTH_ASM(is_signed, r1, r2, r7, r10, shift, high)          \
+    TC_TILES_BOTH_ASM(is_signed, r5, r6, r8, r10, shift, (high - 1))    \
+    TC_TILES_BOTH_ASM(is_signed, r3, r4, r9, r10, shift, (high - 2))    \
+    TC_TILES_BOTH_ASM(is_signed, r11, r12, r9, r10, shift, (high - 2))  \
+    TC_TILES_STORE_ASM(row, "220", r11, r12)
 
 #define TC_WINOGRAD_OUTPUT_COLUMN_ASM(column)                           \
     "ldmia r0!, {r1-r12}\n"                                             \
-    TC_WINOGRAD_INVERSE_ASM(r1, r3, r5, r7, r9, r11)                    \
-    TC_WINOGRAD_INVERSE_ASM(r2, r4, r6, r8, r10, r12)                   \
-    "strd r1, r2, [sp, #(8 * " #column ")]\n"                           \
-    "strd r5, r6, [sp, #(48 + 8 * " #column ")]\n"                      \
-    "strd r3, r4, [sp, #(96 + 8 * " #column ")]\n"                      \
-    "strd r11, r12, [sp, #(144 + 8 * " #column ")]\n"
+    TC_WINOGRAD_TILES_ASM                                               \
+    TC_TILES_SAVE_ASM(column, "48", r11, r12)
 
-/* Both tiles of one channel from its 36 sums. Frame: 0 the tiles after the first pass, 192 multiplier, 196 addends, 216
- * sign mask, 220 output rows, 236 channels. Rows are written from the last: rows that don't exist share the first. */
+/* Frame: 0 the tiles after the first pass, 192 multiplier, 196 addends, 216 sign mask, 220 places, 236 channels. */
 #define TC_WINOGRAD_OUTPUT(shift, is_signed)                            \
-    TC_ASSEMBLY void tc_winograd_output_##shift##_##is_signed(          \
-        TC_UNREAD const int32_t *sums, TC_UNREAD const int32_t *constants, TC_UNREAD int8_t *const *rows, \
-        TC_UNREAD int32_t offset, TC_UNREAD int32_t channels)           \
+    TC_ASSEMBLY void tc_winograd_output_##shift##_##is_signed TC_TILES_OUTPUT_PARAMETERS \
     {                                                                   \
         __asm__ volatile(                                               \
-            "push {r4-r11, lr}\n"                                       \
-            "ldr r8, [sp, #36]\n"                                       \
-            "ldm r2, {r4-r7}\n"                                         \
-            "add r4, r4, r3\n"                                          \
-            "add r5, r5, r3\n"                                          \
-            "add r6, r6, r3\n"                                          \
-            "add r7, r7, r3\n"                                          \
-            "push {r4-r8}\n"                                            \
+            TC_TILES_ENTER_ASM                                          \
             "ldm r1, {r4-r10}\n"                                        \
             "push {r4-r10}\n"                                           \
             "mov lr, r4\n"                                              \
@@ -238,17 +177,13 @@ TC_ASSEMBLY void tc_winograd_columns_asm(TC_UNREAD const int8_t *const *rows, TC
         __asm__ volatile(TC_WINOGRAD_OUTPUT_ROW_ASM(shift, is_signed, 2, 4, 204) ::: TC_ASSEMBLY_CLOBBERS); \
         __asm__ volatile(TC_WINOGRAD_OUTPUT_ROW_ASM(shift, is_signed, 1, 5, 200) ::: TC_ASSEMBLY_CLOBBERS); \
         __asm__ volatile(TC_WINOGRAD_OUTPUT_ROW_ASM(shift, is_signed, 0, 6, 196) ::: TC_ASSEMBLY_CLOBBERS); \
-        __asm__ volatile(                                               \
-            "add sp, sp, #240\n"                                        \
-            "pop {r4-r11, pc}\n" ::: TC_ASSEMBLY_CLOBBERS);             \
+        __asm__ volatile(TC_TILES_LEAVE_ASM("240") ::: TC_ASSEMBLY_CLOBBERS); \
     }
 #define TC_WINOGRAD_FOR_STEPS(X) \
     X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16)
 TC_WINOGRAD_FOR_STEPS(TC_WINOGRAD_ROWS)
 TC_WINOGRAD_FOR_STEPS(TC_WINOGRAD_SUMS)
-#define TC_WINOGRAD_FOR_SHIFTS(X) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#define TC_WINOGRAD_OUTPUTS(shift) TC_WINOGRAD_OUTPUT(shift, 0) TC_WINOGRAD_OUTPUT(shift, 1)
-TC_WINOGRAD_FOR_SHIFTS(TC_WINOGRAD_OUTPUTS)
+TC_TILES_FOR_SHIFTS(TC_TILES_OUTPUTS, TC_WINOGRAD_OUTPUT)
 
 #define TC_WINOGRAD_CASE_ROWS(steps)            \
     case 4 * steps:                             \
@@ -257,14 +192,6 @@ TC_WINOGRAD_FOR_SHIFTS(TC_WINOGRAD_OUTPUTS)
 #define TC_WINOGRAD_CASE_SUMS(steps)                \
     case 4 * steps:                                 \
         tc_winograd_sums_##steps(v, stream, sums);  \
-        break;
-#define TC_WINOGRAD_CASE_OUTPUT(shift)                                                              \
-    case shift:                                                                                     \
-        if (p->is_signed) {                                                                         \
-            tc_winograd_output_##shift##_1(sums, constants, rows, offset, p->output_channels);      \
-        } else {                                                                                    \
-            tc_winograd_output_##shift##_0(sums, constants, rows, offset, p->output_channels);      \
-        }                                                                                           \
         break;
 /* clang-format on */
 #endif

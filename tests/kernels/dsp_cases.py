@@ -55,15 +55,16 @@ def conv2d(
     spread: float = 3.0,
     activation_: o.Activation | None = None,
     kind: str = "random",
+    groups: int = 1,
     rounding: Rounding = Rounding.DOUBLE,
     seed: int = 0,
 ) -> Case:
     """A Conv2D case; `scale` is the layer's mean multiplier s_x·s_w/s_y."""
     rng = np.random.default_rng(seed)
-    weights, bias = weighted_tensors(rng, (outputs, *kernel, x[2]), 0, scale, spread, kind)
+    weights, bias = weighted_tensors(rng, (outputs, *kernel, x[2] // groups), 0, scale, spread, kind)
     clamp = activation_ or (o.RELU if relu else o.NO_ACTIVATION)
     op = o.Conv2D(name="conv", inputs=("x",), outputs=("y",), weights="w", bias="b", stride=stride, dilation=dilation,
-                  padding=padding, activation=clamp)  # fmt: skip
+                  padding=padding, groups=groups, activation=clamp)  # fmt: skip
     graph = single_op(
         op, (activation("x", x, 1.0, zero_points[0]), weights, bias), QParams.per_tensor(1.0, zero_points[1]), rounding
     )
@@ -77,6 +78,9 @@ def depthwise(
     *,
     stride: int = 1,
     padding: tuple[int, int, int, int] = (1, 1, 1, 1),
+    kernel: tuple[int, int] = (3, 3),
+    dilation: tuple[int, int] = (1, 1),
+    multiplier: int = 1,
     relu: bool = True,
     zero_points: tuple[int, int] = (-128, -128),
     scale: float = 2.0**-7,
@@ -85,12 +89,12 @@ def depthwise(
     rounding: Rounding = Rounding.DOUBLE,
     seed: int = 0,
 ) -> Case:
-    """A 3x3 DepthwiseConv2D case; `scale` is the layer's mean multiplier s_x·s_w/s_y."""
+    """A DepthwiseConv2D case; `scale` is the layer's mean multiplier s_x·s_w/s_y."""
     rng = np.random.default_rng(seed)
-    weights, bias = weighted_tensors(rng, (3, 3, x[2]), 2, scale, spread, kind)
+    weights, bias = weighted_tensors(rng, (*kernel, x[2] * multiplier), 2, scale, spread, kind)
     op = o.DepthwiseConv2D(
         name="dw", inputs=("x",), outputs=("y",), weights="w", bias="b", stride=(stride, stride), padding=padding,
-        activation=o.RELU if relu else o.NO_ACTIVATION,
+        dilation=dilation, multiplier=multiplier, activation=o.RELU if relu else o.NO_ACTIVATION,
     )  # fmt: skip
     tensors = (activation("x", x, 1.0, zero_points[0]), weights, bias)
     graph = single_op(op, tensors, QParams.per_tensor(1.0, zero_points[1]), rounding)
@@ -168,8 +172,38 @@ def _add_cases() -> list[Case]:
     ]
 
 
+def add_constant(
+    name: str,
+    x: tuple[int, ...],
+    constant: tuple[int, ...],
+    *,
+    place: int = 1,
+    kinds: type[o.Add] | type[o.Sub] = o.Add,
+    scales: tuple[float, float] = (0.7, 1.1),
+    relu: bool = True,
+) -> Case:
+    """A tensor and a constant operand at `place`, with an output scale of 1."""
+    rng = np.random.default_rng(0)
+    names = ("x", "k") if place else ("k", "x")
+    op = kinds(name="add", inputs=names, outputs=("y",), activation=o.RELU if relu else o.NO_ACTIVATION)
+    data = int8_values(rng, constant, "random")
+    k = Tensor("k", constant, DType.INT8, QParams.per_tensor(scales[1], -9), data)
+    graph = single_op(op, (activation("x", x, scales[0], 5), k), QParams.per_tensor(1.0, -128 if relu else 3))
+    return Case(name, DSP[kinds][1], graph, {"x": int8_values(rng, x, "random")})
+
+
+def _add_constant_cases() -> list[Case]:
+    return [
+        add_constant("add-bias", (7, 8, 16), (16,)),
+        add_constant("add-bias-signed", (3, 5, 7), (1, 1, 7), place=0, relu=False),
+        add_constant("add-scalar", (4, 5, 6), (1,), scales=(0.3, 0.2)),
+        add_constant("sub-bias", (4, 3, 8), (8,), kinds=o.Sub, relu=False),
+        add_constant("sub-from-constant", (4, 3, 8), (8,), place=0, kinds=o.Sub),
+    ]
+
+
 def _depthwise_cases() -> list[Case]:
-    dense, strided = DSP[o.DepthwiseConv2D]
+    dense, strided = DSP[o.DepthwiseConv2D][:2]
     return [
         depthwise(strided, "dw2-6", (6, 6, 8), stride=2, padding=(0, 0, 1, 1)),
         depthwise(strided, "dw2-same", (7, 7, 12), stride=2, zero_points=(5, -128)),
@@ -278,6 +312,56 @@ def _packed_cases() -> list[Case]:
     ]
 
 
+def _grouped_cases() -> list[Case]:
+    (kernel,) = (v for v in DSP[o.Conv2D] if v.name == "conv2d_grouped_s8_dsp")
+    same = (1, 1, 1, 1)
+    return [
+        conv2d(kernel, "group-1x1", (6, 6, 48), 48, (1, 1), groups=3),
+        conv2d(kernel, "group-4", (8, 8, 32), 32, (3, 3), padding=same, groups=8, zero_points=(5, -128)),
+        conv2d(kernel, "group-odd", (5, 7, 9), 6, (3, 3), padding=same, groups=3, relu=False, zero_points=(-4, 9)),
+        conv2d(kernel, "group-strided", (9, 9, 16), 8, (3, 3), stride=(2, 2), groups=2, kind="extremes"),
+        conv2d(kernel, "group-dilated", (8, 7, 8), 8, (3, 3), dilation=(2, 2), padding=(2, 2, 2, 2), groups=2,
+               zero_points=(3, -128)),
+        conv2d(kernel, "group-single", (4, 5, 24), 8, (3, 3), groups=4, relu=False, zero_points=(0, 5),
+               rounding=Rounding.SINGLE),
+        depthwise(kernel, "multiplier-one-channel", (20, 10, 1), kernel=(10, 8), stride=2, padding=(4, 3, 5, 3),
+                  multiplier=8, scale=2.0**-9),
+        depthwise(kernel, "multiplier-2", (6, 7, 5), multiplier=2, zero_points=(7, -128)),
+        depthwise(kernel, "multiplier-4", (5, 5, 3), multiplier=4, relu=False, zero_points=(-9, 3), stride=2),
+    ]  # fmt: skip
+
+
+def _taps_cases() -> list[Case]:
+    (kernel,) = (v for v in DSP[o.DepthwiseConv2D] if v.name == "depthwise_taps_s8_dsp")
+    wide = (2, 2, 2, 2)
+    return [
+        depthwise(kernel, "taps-5x5", (8, 8, 16), kernel=(5, 5), padding=wide, zero_points=(5, -128)),
+        depthwise(kernel, "taps-5x5-strided", (9, 9, 6), kernel=(5, 5), stride=2, padding=wide, relu=False,
+                  zero_points=(-4, 9)),
+        depthwise(kernel, "taps-7x7", (7, 8, 4), kernel=(7, 7), padding=(3, 3, 3, 3), kind="extremes", scale=2.0**-11),
+        depthwise(kernel, "taps-time", (20, 1, 12), kernel=(9, 1), padding=(4, 0, 4, 0)),
+        depthwise(kernel, "taps-dilated", (8, 9, 5), dilation=(2, 2), padding=wide, zero_points=(3, -128)),
+        depthwise(kernel, "taps-single", (4, 6, 8), kernel=(1, 3), padding=(0, 1, 0, 1), relu=False,
+                  zero_points=(1, 2), rounding=Rounding.SINGLE),
+    ]  # fmt: skip
+
+
+def mean(name: str, x: tuple[int, int, int], kind: str = "random") -> Case:
+    """A Mean over a whole image."""
+    op = o.Mean(name="mean", inputs=("x",), outputs=("y",), axes=(0, 1), keepdims=True)
+    graph = single_op(op, (activation("x", x, 0.5, -7),), QParams.per_tensor(0.3, 4))
+    return Case(name, DSP[o.Mean][0], graph, {"x": int8_values(np.random.default_rng(0), x, kind)})
+
+
+def _mean_cases() -> list[Case]:
+    return [
+        mean("image-mean-7", (7, 7, 32)),
+        mean("image-mean-odd", (5, 9, 7)),
+        mean("image-mean-tall", (40, 20, 6), "smallest"),
+        mean("image-mean-wide", (3, 255, 4), "largest"),
+    ]
+
+
 def _winograd_cases() -> list[Case]:
     kernel = next(v for v in DSP[o.Conv2D] if v.name == "conv2d_winograd_s8_dsp")
     same = (1, 1, 1, 1)
@@ -328,8 +412,12 @@ def all_cases() -> list[Case]:
         _depthwise_cases,
         _fully_connected_cases,
         _add_cases,
+        _add_constant_cases,
         _winograd_cases,
         _packed_cases,
+        _grouped_cases,
+        _taps_cases,
+        _mean_cases,
         _pool_cases,
         _polyphase_cases,
     )

@@ -18,6 +18,7 @@ from tinycompress import assets
 from tinycompress.build.toolchain import zig_command
 from tinycompress.cost.variants import rows_of_call
 from tinycompress.emit.params import struct_members
+from tinycompress.emit.render import kernel_closure
 from tinycompress.execute import reference
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import GraphInput, QuantGraph, Rounding
@@ -154,8 +155,8 @@ def _case(index: int, case: Case) -> str:
     lines = [_array(f"c{index}_{a.field}", a.data, a.alignment) for a in packed.arrays]
     members = [str(v) if not isinstance(v, tuple) else "{" + ", ".join(map(str, v)) + "}" for _, v in packed.scalars]
     members += [f"c{index}_{a.field}" for a in packed.arrays]
-    header = (assets.directory("codegen") / "kernels" / variant.header).read_text()
-    members += ["NULL"] * (len(struct_members(header, packed.params_type)) - len(members))
+    declarations = "\n".join(kernel_closure({variant.header}).values())
+    members += ["NULL"] * (len(struct_members(declarations, packed.params_type)) - len(members))
     lines.append(f"static const {packed.params_type} c{index}_params = {{{', '.join(members)}}};")
     lines.append(_bytes_array(f"c{index}_expected", expected))
     for k, name in enumerate(op.inputs):

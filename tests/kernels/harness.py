@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.kernels.driver import KERNEL_DIRECTORY, Call, call
+from tests.kernels.driver import Call, call
 from tinycompress.emit.params import Member, struct_members
+from tinycompress.emit.render import kernel_closure
 from tinycompress.execute import reference
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, GraphInput, QuantGraph, Rounding
@@ -33,7 +34,7 @@ Arrays = Mapping[str, Array]
 
 @cache
 def _members(header: str, params_type: str) -> tuple[Member, ...]:
-    return struct_members((KERNEL_DIRECTORY / header).read_text(), params_type)
+    return struct_members("\n".join(kernel_closure({header}).values()), params_type)
 
 
 def _check_layout(variant: KernelVariant, packed: PackedKernel) -> None:

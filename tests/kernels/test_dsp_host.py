@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.kernels import harness as h
-from tests.kernels.dsp_cases import conv2d
+from tests.kernels.dsp_cases import add_constant, conv2d
 from tests.kernels.test_convolutions import windows
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Rounding
@@ -123,9 +123,32 @@ def test_elementwise_equals_the_reference(
     operands = zip(("a", "b"), scales, zero_points[:2], strict=True)
     tensors = [Tensor(n, tuple(shape), DType.INT8, QParams.per_tensor(s, z)) for n, s, z in operands]
     graph = h.one_op_graph(op, tensors, [QParams.per_tensor(0.7, zero_points[2])], rounding)
-    (variant,) = DSP[kind]
-    if variant.supports(op, graph):
-        h.check(variant, graph, np.random.default_rng(0))
+    for variant in DSP[kind]:
+        if variant.supports(op, graph):
+            h.check(variant, graph, np.random.default_rng(0))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    is_scalar=st.booleans(),
+    place=st.integers(0, 1),
+    scales=st.tuples(st.floats(0.05, 2.0), st.floats(0.05, 2.0)),
+    kind=st.sampled_from([o.Add, o.Sub]),
+    relu=st.booleans(),
+)
+def test_adding_a_constant_equals_the_reference(
+    shape: list[int],
+    is_scalar: bool,
+    place: int,
+    scales: tuple[float, float],
+    kind: type[o.Add] | type[o.Sub],
+    relu: bool,
+) -> None:
+    constant = (1,) if is_scalar else (shape[-1],)
+    case = add_constant("add", tuple(shape), constant, place=place, kinds=kind, scales=scales, relu=relu)
+    if case.variant.supports(case.op, case.graph):
+        h.check(case.variant, case.graph, np.random.default_rng(0))
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -155,3 +178,54 @@ def test_pools_equal_the_reference(
     (variant,) = DSP[kind]
     if variant.supports(op, graph):
         h.check(variant, graph, np.random.default_rng(0))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    window=windows(),
+    groups=st.integers(2, 4),
+    inputs=st.integers(1, 5),
+    outputs=st.sampled_from([2, 4, 6]),
+    seed=st.integers(0, 999),
+)
+def test_grouped_convolutions_equal_the_reference(
+    window: dict[str, object], groups: int, inputs: int, outputs: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = window.pop("shape")  # type: ignore[misc]
+    shape = (height, width, groups * inputs)
+    graph = h.conv_graph(rng, shape=shape, out_channels=groups * outputs, groups=groups, **window)  # type: ignore[arg-type]
+    for variant in DSP[o.Conv2D]:
+        if variant.supports(graph.ops[0], graph):
+            h.check(variant, graph, rng)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(window=windows(), channels=st.integers(1, 9), multiplier=st.sampled_from([1, 1, 2, 4]), seed=st.integers(0, 999))
+def test_depthwise_of_any_window_equals_the_reference(
+    window: dict[str, object], channels: int, multiplier: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    height, width = window.pop("shape")  # type: ignore[misc]
+    graph = h.depthwise_graph(rng, shape=(height, width, channels), multiplier=multiplier, **window)  # type: ignore[arg-type]
+    for variant in DSP[o.DepthwiseConv2D]:
+        if variant.supports(graph.ops[0], graph):
+            h.check(variant, graph, rng)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(4, 9)),
+    scale=st.floats(0.05, 2.0),
+    keepdims=st.booleans(),
+    rounding=st.sampled_from(list(Rounding)),
+)
+def test_means_of_images_equal_the_reference(
+    shape: tuple[int, int, int], scale: float, keepdims: bool, rounding: Rounding
+) -> None:
+    op = o.Mean(name="op", inputs=("x",), outputs=("y",), axes=(0, 1), keepdims=keepdims)
+    x = Tensor("x", shape, DType.INT8, QParams.per_tensor(0.4, -9))
+    graph = h.one_op_graph(op, [x], [QParams.per_tensor(scale, 7)], rounding)
+    (variant,) = DSP[o.Mean]
+    assert variant.supports(op, graph)
+    h.check(variant, graph, np.random.default_rng(0))

@@ -50,7 +50,7 @@ class LayerWriter:
     def __init__(self, plan: Plan, naming: Naming, headers: Mapping[str, str]) -> None:
         self.plan = plan
         self.naming = naming
-        self.headers = headers
+        self.declarations = "\n".join(headers.values())
         self.trace = {name: i for i, name in enumerate(plan.trace_tensors)}
         self.is_program = plan.is_interleaved or plan.fed_input is not None
 
@@ -70,7 +70,7 @@ class LayerWriter:
         writes, out_slots = self._writes(layer, y, n)
         uses_state = any(self.plan.placements[w.tensor].in_state for w in row_windows(op, graph, layer.kernel))
         names = {a.field: naming.arrays[layer.index, a.field] for a in layer.packed.arrays}
-        members = struct_members(self.headers[layer.kernel.header], layer.packed.params_type)
+        members = struct_members(self.declarations, layer.packed.params_type)
         state_type = f"const {naming.prefix}_state *state"
         parts = [("uint8_t *arena", "arena")]
         parts += [(state_type, "state")] if uses_state else []

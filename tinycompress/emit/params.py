@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from tinycompress.emit.arrays import integer
 from tinycompress.kernels.catalogue import PackedKernel
@@ -22,14 +23,19 @@ class Member:
     is_pointer: bool
 
 
-def struct_members(header: str, type_name: str) -> tuple[Member, ...]:
-    """Members of `type_name` in the order the header declares them; typedefs of the header are followed.
+@cache
+def _declarations(text: str) -> tuple[dict[str, str], dict[str, str]]:
+    """(body of each struct, what each typedef stands for), by name."""
+    bare = _COMMENT.sub(" ", text)
+    return {name: body for body, name in _STRUCT.findall(bare)}, {alias: name for name, alias in _ALIAS.findall(bare)}
 
-    Raises KeyError when the header has no such struct.
+
+def struct_members(text: str, type_name: str) -> tuple[Member, ...]:
+    """Members of `type_name` in the order in which `text`, one header or several, declares them; typedefs are followed.
+
+    Raises KeyError when there is no such struct.
     """
-    text = _COMMENT.sub(" ", header)
-    structs = {name: body for body, name in _STRUCT.findall(text)}
-    aliases = {alias: name for name, alias in _ALIAS.findall(text)}
+    structs, aliases = _declarations(text)
     while type_name not in structs:
         type_name = aliases[type_name]
     members = []

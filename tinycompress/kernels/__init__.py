@@ -13,9 +13,11 @@ from tinycompress.kernels import (
     concat,
     conv2d,
     conv2d_dsp,
+    conv2d_grouped_dsp,
     conv2d_packed_dsp,
     depthwise,
     depthwise_dsp,
+    depthwise_taps_dsp,
     elementwise,
     fully_connected,
     fully_connected_dsp,
@@ -23,6 +25,7 @@ from tinycompress.kernels import (
     layout,
     lstm,
     mean,
+    mean_dsp,
     mul_dsp,
     polyphase_dsp,
     pool,
@@ -30,6 +33,7 @@ from tinycompress.kernels import (
     resize,
     softmax,
     svdf,
+    svdf_dsp,
     transpose_conv2d,
     unary,
     winograd_dsp,
@@ -69,14 +73,26 @@ PORTABLE: KernelTable = {
 """Kernels in portable C."""
 
 DSP: KernelTable = {
-    o.Conv2D: (*winograd_dsp.WINOGRAD, *polyphase_dsp.POLYPHASE, *conv2d_dsp.CONV2D, *conv2d_packed_dsp.CONV2D_PACKED),
-    o.DepthwiseConv2D: depthwise_dsp.DEPTHWISE,
+    o.Conv2D: (
+        *winograd_dsp.WINOGRAD,
+        *polyphase_dsp.POLYPHASE,
+        *conv2d_dsp.CONV2D,
+        *conv2d_packed_dsp.CONV2D_PACKED,
+        *conv2d_grouped_dsp.GROUPED,
+    ),
+    o.DepthwiseConv2D: (
+        *depthwise_dsp.DEPTHWISE,
+        *depthwise_taps_dsp.DEPTHWISE_TAPS,
+        *conv2d_grouped_dsp.GROUPED,
+    ),
     o.FullyConnected: fully_connected_dsp.FULLY_CONNECTED,
     o.Add: add_dsp.ADD,
     o.Sub: add_dsp.ADD,
     o.Mul: mul_dsp.MUL,
     o.AveragePool2D: pool_dsp.AVERAGE_POOL,
     o.MaxPool2D: pool_dsp.MAX_POOL,
+    o.Mean: mean_dsp.MEAN,
+    o.SVDF: svdf_dsp.SVDF_S8,
 }
 """Kernels for cores with the DSP extension, with C twins for others."""
 

@@ -1,4 +1,5 @@
-"""Add and Sub on Armv7E-M: each operand rescaled by a table, or by a power of two where its multiplier is 1/2."""
+"""Add and Sub on Armv7E-M: each operand rescaled by a table, or by a power of two where its multiplier is 1/2; a
+constant per channel is rescaled when packed."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ from tinycompress.ir.ops import Add, Sub
 from tinycompress.ir.quant_params import add_params
 from tinycompress.ir.shapes import row_count, row_elements
 from tinycompress.kernels import gemm_dsp as gemm
-from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, PackedKernel, fixed_code
 from tinycompress.kernels.conv2d_dsp import rounding_of
-from tinycompress.kernels.packing import are_activations, is_int8, output_range
+from tinycompress.kernels.packing import are_activations, describe, is_int8, output_range
 from tinycompress.kernels.requantize_dsp import FORM_TIES, Channels, Clamp, Int64, Requantization, choose_requantization
 
 SHIFT_FORMS = range(15, 23)
@@ -99,6 +100,57 @@ def _pack(op: Add | Sub, graph: Graph, rounding: Rounding) -> PackedKernel:
     )
 
 
+def _constant(op: Add | Sub, graph: Graph) -> int | None:
+    """Index of the operand that is a constant of one value, or one value per channel, added to a whole tensor."""
+    y = graph.tensors[op.output]
+    for index, tensor in enumerate(graph.tensors[n] for n in op.inputs):
+        other = graph.tensors[op.inputs[1 - index]]
+        is_channels = tensor.elements == 1 or (tensor.elements == tensor.shape[-1] == y.shape[-1])
+        if tensor.is_constant and not other.is_constant and other.shape == y.shape and is_channels:
+            return index
+    return None
+
+
+def _supports_constant(op: Add | Sub, graph: Graph) -> bool:
+    return (
+        is_int8(op, graph)
+        and len(graph.tensors[op.output].shape) > 0
+        and _constant(op, graph) is not None
+        and _terms(op, graph, rounding_of(graph)) is not None
+    )
+
+
+def _pack_constant(op: Add | Sub, graph: Graph, rounding: Rounding) -> PackedKernel:
+    terms, index = _terms(op, graph, rounding), _constant(op, graph)
+    if terms is None or index is None:
+        raise ValueError(f"{op.name} has no exact form on this kernel: ask supports() first")
+    y, constant = graph.tensors[op.output], graph.tensors[op.inputs[index]]
+    scale = _SHIFTED_SCALE if terms.requantization.form != FORM_TIES else 1
+    values = np.broadcast_to(constant.constant.reshape(-1), y.shape[-1:])
+    table, rescaled = terms.tables[1 - index] * scale, terms.tables[index][values.view(np.uint8)] * scale
+    return PackedKernel(
+        "tc_add_constant_s8_dsp_params",
+        (
+            ("elements", row_elements(y.shape)),
+            ("channels", y.shape[-1]),
+            *output_range(op.activation, y),
+            ("form", terms.requantization.form),
+            ("multiplier", int(terms.requantization.multiplier[0])),
+            ("addend", int(terms.requantization.addend[0])),
+        ),
+        (
+            PackedArray("table", gemm.to_words(table), "operand by unsigned byte, rescaled to the common scale"),
+            PackedArray("terms", gemm.to_words(rescaled), describe(constant, "constant operand", "rescaled, int32")),
+        ),
+    )
+
+
+def _constant_instructions(op: Add | Sub, graph: Graph) -> int:
+    terms, y = _terms(op, graph, rounding_of(graph)), graph.tensors[op.output]
+    element = 10 + 2 * (terms is None or terms.requantization.form == FORM_TIES)
+    return element * y.elements + 20 * row_count(y.shape)
+
+
 def _instructions(op: Add | Sub, graph: Graph) -> int:
     terms = _terms(op, graph, rounding_of(graph))
     y = graph.tensors[op.output]
@@ -124,5 +176,15 @@ ADD = (
         in_place=(0, 1),
         code=_code,
         instructions=_instructions,
+    ),
+    KernelVariant(
+        name="add_constant_s8_dsp",
+        header="tc_add_constant_dsp.h",
+        tier="dsp",
+        pack=_pack_constant,
+        supports=_supports_constant,
+        in_place=(0, 1),
+        code=fixed_code(400),
+        instructions=_constant_instructions,
     ),
 )

@@ -12,6 +12,7 @@ from tinycompress.kernels import gemm_dsp as gemm
 from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, PackedKernel
 from tinycompress.kernels.code_dsp import conv2d_code
 from tinycompress.kernels.conv2d_window import (
+    MAX_ROWS_AT_ONCE,
     Window,
     has_group_rows,
     padded_columns,
@@ -73,17 +74,29 @@ def instructions(op: Conv2D, graph: Graph) -> int:
     height, width, outputs = graph.tensors[op.output].shape
     window = window_of(graph.tensors[op.weights])
     requantization = requantization_of(op, graph, rounding_of(graph))
-    block = gemm.block_instructions(requantization.form if requantization else 0, window.depth)
-    return gather_instructions(op, graph) + -(-height * width // 2) * (-(-outputs // 2) * block + 40)
+    core = gemm.core_instructions(requantization.form if requantization else 0, window.depth, outputs)
+    if window.rows == 1 and graph.tensors[op.weights].shape[2] == 1 and op.stride == (1, 1):
+        gather = round(height * width * (5 + 7.2 * window.depth.groups))
+    elif has_group_rows(op, graph):
+        calls = -(-height // MAX_ROWS_AT_ONCE)
+        taken = (height - calls) * op.stride[0] + calls * window.rows
+        gather = width * (12 * height + 36 * taken)
+    else:
+        gather = gather_instructions(op, graph)
+    return gather + -(-height * width // 2) * core
 
 
 def gather_instructions(op: Conv2D, graph: Graph) -> int:
-    """Widening every output pixel's window once, as fitted on counted layers: 5 a byte where taps leave the row."""
+    """Widening every output pixel's window once, as fitted on counted layers of both compilers."""
     height, width, _ = graph.tensors[op.output].shape
     window = window_of(graph.tensors[op.weights])
-    gather = 4 * window.depth.groups + 5 * window.rows + 12
-    padded = 5 * padded_columns(op, graph) * height * window.rows * window.run
-    return padded + height * width * gather
+    padded = 16 * padded_columns(op, graph) * height * window.rows
+    return padded + round(height * width * (8 * window.rows + 5.6 * window.depth.groups))
+
+
+def groups_of(op: Conv2D | DepthwiseConv2D, graph: Graph) -> int:
+    """Groups of channels that see only their own inputs."""
+    return op.groups if isinstance(op, Conv2D) else graph.tensors[op.inputs[0]].shape[2]
 
 
 def window_scalars(op: Conv2D | DepthwiseConv2D, graph: Graph, kernel: tuple[int, int]) -> Scalars:
@@ -107,18 +120,25 @@ def window_scalars(op: Conv2D | DepthwiseConv2D, graph: Graph, kernel: tuple[int
 
 
 def packed_params(
-    kernel: str, op: Conv2D, graph: Graph, window: Window, requantization: Requantization, stream: Array, layout: str
+    op: Conv2D | DepthwiseConv2D,
+    graph: Graph,
+    window: Window,
+    requantization: Requantization,
+    stream: Array,
+    layout: str,
 ) -> PackedKernel:
-    """The params of `kernel`, which all matrix-core convolutions have in common, with their stream."""
+    """The params that all matrix-core convolutions have in common, with their stream."""
     weights = graph.tensors[op.weights]
+    first = 1 if isinstance(op, Conv2D) else 0
     return PackedKernel(
-        f"tc_{kernel}_params",
+        "tc_conv2d_s8_dsp_params",
         (
-            *window_scalars(op, graph, (weights.shape[1], weights.shape[2])),
+            *window_scalars(op, graph, (weights.shape[first], weights.shape[first + 1])),
             ("form", requantization.form),
             ("steps", window.depth.steps),
             ("chunks", window.depth.chunks),
             ("is_dense", int(window.is_dense)),
+            ("groups", groups_of(op, graph)),
         ),
         (PackedArray("stream", stream, describe(weights, "weights, bias, multipliers", layout)),),
     )
@@ -132,7 +152,7 @@ def pack(op: Conv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
         raise ValueError(f"{op.name} has no exact form on this kernel: ask supports() first")
     window = window_of(weights)
     stream = gemm.pack_stream(weight_rows(weights, window), folded_bias(op, graph), requantization, window.depth)
-    return packed_params("conv2d_s8_dsp", op, graph, window, requantization, stream, "as 16-bit lanes")
+    return packed_params(op, graph, window, requantization, stream, "as 16-bit lanes")
 
 
 def code(op: Conv2D, graph: Graph) -> Code:

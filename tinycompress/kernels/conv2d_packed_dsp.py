@@ -96,7 +96,7 @@ def _pack(op: Conv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
     constants = gemm.to_words(columns[:, 1:].reshape(pairs, 4))
     stream = np.concatenate([bias, body, constants], axis=1).ravel()
     layout = "as bytes, 2 outputs a block"
-    return packed_params("conv2d_packed_s8_dsp", op, graph, window, form, stream, layout)
+    return packed_params(op, graph, window, form, stream, layout)
 
 
 def _code(op: Conv2D, graph: Graph) -> Code:

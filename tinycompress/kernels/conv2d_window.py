@@ -44,11 +44,17 @@ def window_of(weights: Tensor) -> Window:
     return Window(run, height, joined < padded, gemm.depth_for(min(joined, padded)))
 
 
+def run_rows(weights: Array, window: Window) -> Array:
+    """OHWI weights as `(outputs, K)`, each run padded to 4 values."""
+    rows = weights.reshape(len(weights), window.rows, window.run)
+    return np.pad(rows, ((0, 0), (0, 0), (0, -window.run % 4))).reshape(len(rows), -1)
+
+
 def weight_rows(weights: Tensor, window: Window) -> Array:
     """OHWI weights as `(outputs, K)` in the order in which the window is gathered."""
-    rows = weights.constant.reshape(weights.shape[0], window.rows, window.run)
     if not window.is_dense:
-        return np.pad(rows, ((0, 0), (0, 0), (0, -window.run % 4))).reshape(len(rows), -1)
+        return run_rows(weights.constant, window)
+    rows = weights.constant.reshape(weights.shape[0], window.rows, window.run)
     whole = window.run - window.run % 4
     return np.concatenate(
         [rows[:, :, :whole].reshape(len(rows), -1), rows[:, :, whole:].reshape(len(rows), -1)], axis=1

@@ -15,7 +15,7 @@ from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, Pac
 from tinycompress.kernels.code_dsp import depthwise_code, depthwise_stride2_code
 from tinycompress.kernels.conv2d_dsp import clamp_of, rounding_of
 from tinycompress.kernels.conv2d_window import rows_at_once
-from tinycompress.kernels.packing import Scalars, describe, folded_bias, has_plain_weights, output_range
+from tinycompress.kernels.packing import describe, folded_bias, has_plain_weights, output_range
 from tinycompress.kernels.requantize_dsp import Requantization, choose_requantization, form_instructions
 
 MAX_UNROLLED_PAIRS = 6
@@ -65,54 +65,42 @@ def lane_pair(low: Array, high: Array) -> Array:
     return words
 
 
-def _row_scalars(op: DepthwiseConv2D, graph: Graph) -> Scalars:
-    x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
-    return (
-        ("input_width", x.shape[1]),
-        ("channels", x.shape[2]),
-        ("output_width", y.shape[1]),
-        ("pad_left", op.padding[1]),
-        ("input_zero_point", x.quantization.tensor_zero_point),
-        *output_range(op.activation, y),
-    )
-
-
 def _two_rows(op: Any, graph: Graph) -> int:
     return 2
 
 
-def _required(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> Requantization:
-    requantization = requantization_of(op, graph, rounding)
-    if requantization is None:
-        raise ValueError(f"{op.name} has no exact form on this kernel: ask supports() first")
-    return requantization
+def _run(op: DepthwiseConv2D, graph: Graph) -> tuple[int, int]:
+    """(column pairs, or columns with stride 2, of a round; rounds)."""
+    width = graph.tensors[op.output].shape[1]
+    return unrolled(width // 2, MAX_UNROLLED_PAIRS) if op.stride[0] == 1 else unrolled(width, MAX_UNROLLED_COLUMNS)
 
 
 def _pack(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
-    requantization = _required(op, graph, rounding)
+    """Per channel two lane pairs of each kernel column, with stride 2 also those of rows 2 and 0, then constants."""
+    x, weights, y = graph.tensors[op.inputs[0]], graph.tensors[op.weights], graph.tensors[op.output]
+    requantization = requantization_of(op, graph, rounding)
+    if requantization is None:
+        raise ValueError(f"{op.name} has no exact form on this kernel: ask supports() first")
     taps, constants = _packed_taps(op, graph, requantization)
-    words = [lane_pair(taps[:, 0], taps[:, 1]), lane_pair(taps[:, 1], taps[:, 2]), constants]
-    pairs, rounds = unrolled(graph.tensors[op.output].shape[1] // 2, MAX_UNROLLED_PAIRS)
-    stream = gemm.to_words(np.concatenate(words, axis=1)).ravel()
-    comment = describe(graph.tensors[op.weights], "weights, bias, multipliers", "as 16-bit lanes of two rows")
+    words = [lane_pair(taps[:, 0], taps[:, 1]), lane_pair(taps[:, 1], taps[:, 2])]
+    if op.stride[0] == 2:
+        words += [lane_pair(taps[:, row, 0:1], taps[:, row, 1:2]) for row in (2, 0)]
+    run, rounds = _run(op, graph)
+    stream = gemm.to_words(np.concatenate([*words, constants], axis=1)).ravel()
+    comment = describe(weights, "weights, bias, multipliers", "as 16-bit lanes of two rows")
     return PackedKernel(
         "tc_depthwise3x3_s8_dsp_params",
-        (*_row_scalars(op, graph), ("form", requantization.form), ("pairs", pairs), ("rounds", rounds)),
-        (PackedArray("stream", stream, comment),),
-    )
-
-
-def _pack_stride2(op: DepthwiseConv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
-    requantization = _required(op, graph, rounding)
-    taps, constants = _packed_taps(op, graph, requantization)
-    shared = [lane_pair(taps[:, 2, 0:1], taps[:, 2, 1:2]), lane_pair(taps[:, 0, 0:1], taps[:, 0, 1:2])]
-    words = [lane_pair(taps[:, 0], taps[:, 1]), lane_pair(taps[:, 1], taps[:, 2]), *shared, constants]
-    columns, rounds = unrolled(graph.tensors[op.output].shape[1], MAX_UNROLLED_COLUMNS)
-    stream = gemm.to_words(np.concatenate(words, axis=1)).ravel()
-    comment = describe(graph.tensors[op.weights], "weights, bias, multipliers", "as 16-bit lanes of two rows")
-    return PackedKernel(
-        "tc_depthwise3x3_stride2_s8_dsp_params",
-        (*_row_scalars(op, graph), ("form", requantization.form), ("columns", columns), ("rounds", rounds)),
+        (
+            ("input_width", x.shape[1]),
+            ("channels", x.shape[2]),
+            ("output_width", y.shape[1]),
+            ("pad_left", op.padding[1]),
+            ("input_zero_point", x.quantization.tensor_zero_point),
+            *output_range(op.activation, y),
+            ("form", requantization.form),
+            ("run", run),
+            ("rounds", rounds),
+        ),
         (PackedArray("stream", stream, comment),),
     )
 
@@ -121,7 +109,7 @@ def _instructions_stride2(op: DepthwiseConv2D, graph: Graph) -> int:
     height, width, channels = graph.tensors[op.output].shape
     requantization = requantization_of(op, graph, rounding_of(graph))
     extra = 2 * (form_instructions(requantization.form) - 2) if requantization else 4
-    rounds = unrolled(width, MAX_UNROLLED_COLUMNS)[1]
+    rounds = _run(op, graph)[1]
     row = width * (25 + extra) + (3 * rounds + 3 if rounds > 1 else 0)
     return -(-height // 2) * (channels * (row + 13) + -(-channels // 4) * (52 * width + 60) + 250)
 
@@ -131,7 +119,7 @@ def _instructions(op: DepthwiseConv2D, graph: Graph) -> int:
     columns = min(graph.tensors[op.inputs[0]].shape[1], width + 2)
     requantization = requantization_of(op, graph, rounding_of(graph))
     extra = form_instructions(requantization.form) - 2 if requantization else 2
-    pairs, rounds = unrolled(width // 2, MAX_UNROLLED_PAIRS)
+    pairs, rounds = _run(op, graph)
     loop = 12 + (3 * rounds + 3 if rounds > 1 else 0)
     two = pairs * rounds * (45 + 4 * extra) + width % 2 * (25 + 2 * extra) + loop
     one = pairs * rounds * (26 + 2 * extra) + width % 2 * (18 + 2 * extra) + loop
@@ -147,13 +135,11 @@ def _form(op: DepthwiseConv2D, graph: Graph) -> int:
 
 
 def _code(op: DepthwiseConv2D, graph: Graph) -> Code:
-    pairs, rounds = unrolled(graph.tensors[op.output].shape[1] // 2, MAX_UNROLLED_PAIRS)
-    return depthwise_code(op, graph, _form(op, graph), pairs, rounds)
+    return depthwise_code(op, graph, _form(op, graph), *_run(op, graph))
 
 
 def _code_stride2(op: DepthwiseConv2D, graph: Graph) -> Code:
-    columns, rounds = unrolled(graph.tensors[op.output].shape[1], MAX_UNROLLED_COLUMNS)
-    return depthwise_stride2_code(_form(op, graph), columns, rounds)
+    return depthwise_stride2_code(_form(op, graph), *_run(op, graph))
 
 
 DEPTHWISE = (
@@ -174,7 +160,7 @@ DEPTHWISE = (
         name="depthwise3x3_stride2_s8_dsp",
         header="tc_depthwise_stride2_dsp.h",
         tier="dsp",
-        pack=_pack_stride2,
+        pack=_pack,
         supports=lambda op, graph: _supports(op, graph, 2),
         scratch_bytes=lambda op, graph, rows: 96 * (graph.tensors[op.output].shape[1] + 1),
         rows_per_step=_two_rows,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycompress.kernels.requantize_dsp import Channels, Int64, Requantization, form_instructions
+from tinycompress.kernels.requantize_dsp import UNSHIFTED_FORMS, Channels, Int64, Requantization, form_instructions
 
 MAX_STEPS = 18
 _CHUNK_STEPS = range(9, MAX_STEPS + 1)
@@ -35,10 +35,12 @@ def depth_for(groups: int) -> Depth:
     return min(options, key=lambda d: d.chunks * (10 * d.steps + _LOOP_INSTRUCTIONS))
 
 
-def block_instructions(form: int, depth: Depth) -> int:
-    """Counted instructions of the core per 2 output channels x 2 pixels."""
+def core_instructions(form: int, depth: Depth, outputs: int) -> int:
+    """Counted instructions of the core for a pair of pixels and all `outputs` channels."""
     loops = _LOOP_INSTRUCTIONS * depth.chunks if depth.chunks > 1 else 0
-    return 10 + 4 * form_instructions(form) + 10 * depth.groups + loops
+    block = 10 + 4 * form_instructions(form) + 10 * depth.groups + loops
+    is_two = depth.chunks == 1 and outputs % 4 < 2
+    return -(-outputs // 2) * block - is_two * (outputs // 4) * (2 if form in UNSHIFTED_FORMS else 3)
 
 
 def channels_of(weights: NDArray[Any], folded_bias: NDArray[Any], multiplier: Any, shift: Any) -> Channels:

@@ -24,6 +24,7 @@ Int64 = NDArray[np.int64]
 
 FORM_TIES = 0
 FORM_RELU = 1
+UNSHIFTED_FORMS = (FORM_TIES, FORM_RELU)
 SHIFT_FORMS = (8, 10, 12, 14)
 """Saturating shifts that the cores are instantiated for; together they hold any right shifts within 5 of each other."""
 
