@@ -189,6 +189,8 @@ FOLDERS: dict[str, Folder] = {
     "Expand": _expand,
     "Range": _range,
     "Cast": _cast,
+    "CastLike": lambda node, operands: operands[0].astype(operands[1].dtype),
+    "Mod": _elementwise(lambda a, b: np.fmod(a, b) if a.dtype.kind == "f" else np.mod(a, np.where(b == 0, 1, b))),
     "Add": _elementwise(np.add),
     "Sub": _elementwise(np.subtract),
     "Mul": _elementwise(np.multiply),

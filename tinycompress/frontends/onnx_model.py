@@ -70,7 +70,7 @@ class _Importer:
     """Runs the handlers in file order; collects unsupported nodes so that all are reported at once."""
 
     def __init__(self, file: OnnxFile, name: str, where: str) -> None:
-        self.file = file
+        self.file, self._notes = without_choice(file)
         self.where = where
         self.builder = ChannelsFirstBuilder(name)
         self.quantized = QuantizedNodes()
@@ -82,25 +82,31 @@ class _Importer:
         """The converted network."""
         for value in self.file.inputs:
             self.values[value.name] = self._input(value)
-        for node in self.file.nodes:
+        for node in live_nodes(self.file):
             self._convert(node)
         self._raise_problems()
         outputs = [self.values[name] for name in self.file.outputs]
         values = [v for v in outputs if isinstance(v, Value)]
         if len(values) != len(outputs):
-            raise ModelError("TC-M306", "an output does not depend on the input", where=self.where)
+            names = [
+                source_name(n) for n, v in zip(self.file.outputs, outputs, strict=True) if not isinstance(v, Value)
+            ]
+            what = f"an output does not depend on the input: {', '.join(names)}"
+            raise ModelError("TC-M306", what, where=self.where, fix="remove it from the model's outputs")
         graph = self.builder.graph(values)
         if self.quantized.is_used:
             q = self.quantized
             graph = integer_graph(graph, q)
+        graph = replace(graph, notes=(*graph.notes, *self._notes))
         return _with_output_names(graph, self.file.outputs)
 
     def _input(self, value: OnnxInput) -> Value:
         where = f"input {source_name(value.name)!r}"
         readers = self._readers(value.name)
         is_index = value.type_name in ("INT32", "INT64") and is_index_input(readers, value.name)
-        if value.type_name not in ("FLOAT", "UINT8", "INT8") and not is_index:
-            raise ModelError("TC-M305", f"its element type {value.type_name} is not supported", where=where)
+        if value.type_name not in (*_REAL, "UINT8", "INT8") and not is_index:
+            fix = "use float, int8 or uint8 inputs (integers of other types only as indices of a lookup)"
+            raise ModelError("TC-M305", f"its element type {value.type_name} is not supported", where=where, fix=fix)
         batch = sequence_batch(value.shape, readers)
         if batch:
             value = replace(value, shape=(value.shape[1], value.shape[0], value.shape[2]))
@@ -123,7 +129,7 @@ class _Importer:
         is_plain = self._is_plain(value.name, len(shape))
         dtype = DType.INT32 if is_index else DType.FLOAT32
         found = replace(self.builder.input(value.name, shape, is_plain=is_plain, dtype=dtype), batch=batch)
-        if value.type_name != "FLOAT" and not is_index:
+        if value.type_name not in _REAL and not is_index:
             self.quantized.integer_input(value.name, found, value.type_name)
         return found
 
@@ -206,6 +212,45 @@ class _Importer:
         fixes = dict.fromkeys(p.fix for p in self.problems if p.fix)
         what = f"{len(self.problems)} operators cannot be imported: {listed}"
         raise UnsupportedOpError("TC-M304", what, where=self.where, fix="; ".join(fixes))
+
+
+_REAL = ("FLOAT", "FLOAT16", "DOUBLE")
+"""Element types of inputs that are real numbers: all are computed in float32."""
+
+_SPARE_OUTPUTS = ("Dropout", "MaxPool")
+"""Nodes whose further outputs may be left out without changing the first."""
+
+_BEHIND_CHOICE = ("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
+
+
+def without_choice(file: OnnxFile) -> tuple[OnnxFile, list[str]]:
+    """The file with the values that a final ArgMax chooses from as outputs, and a note of each: the caller chooses."""
+    makers = {name: node for node in file.nodes for name in node.outputs}
+    outputs: list[str] = []
+    notes: list[str] = []
+    for name in file.outputs:
+        node = makers.get(name)
+        while node is not None and node.kind in _BEHIND_CHOICE and node.inputs:
+            node = makers.get(node.inputs[0])
+        if node is not None and node.kind == "ArgMax" and node.inputs:
+            name = node.inputs[0]
+            notes.append(f"{node.label()} is left to the caller: the output is what it chooses from")
+        if name not in outputs or not notes:
+            outputs.append(name)
+    return replace(file, outputs=tuple(outputs)), notes
+
+
+def live_nodes(file: OnnxFile) -> list[OnnxNode]:
+    """The nodes that outputs depend on, without outputs that nobody reads."""
+    wanted = set(file.outputs)
+    nodes: list[OnnxNode] = []
+    for node in reversed(file.nodes):
+        if wanted.intersection(node.outputs):
+            if node.kind in _SPARE_OUTPUTS and not wanted.intersection(node.outputs[1:]):
+                node = replace(node, outputs=node.outputs[:1])
+            wanted.update(node.inputs)
+            nodes.append(node)
+    return nodes[::-1]
 
 
 _FAILED: Operand = np.zeros(0)

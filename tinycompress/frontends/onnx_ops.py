@@ -14,6 +14,7 @@ import numpy as np
 from tinycompress.errors import ModelError
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.onnx_call import Call, Handler, Result, full_shape, refused, reshape_target
+from tinycompress.frontends.onnx_composed import COMPOSED_HANDLERS, mirrored, picked, prelu_in_pieces
 from tinycompress.frontends.onnx_recurrent import RECURRENT_HANDLERS
 from tinycompress.frontends.onnx_windows import WINDOW_HANDLERS
 from tinycompress.frontends.values import Value
@@ -75,6 +76,8 @@ def _swish(b: ChannelsFirstBuilder, call: Call) -> Result:
 
 
 def _power(b: ChannelsFirstBuilder, call: Call) -> Result:
+    if call.has(1) and call.scalar(1) == 4.0:
+        return b.unary(o.Table, b.unary(o.Table, call.value(), function=Function.SQUARE), function=Function.SQUARE)
     functions = {2.0: Function.SQUARE, 0.5: Function.SQRT, -0.5: Function.RSQRT}
     x, exponent = call.value(), call.scalar(1)
     if exponent == 1.0:
@@ -82,16 +85,17 @@ def _power(b: ChannelsFirstBuilder, call: Call) -> Result:
     if exponent == 3.0:
         return b.binary(o.Mul, b.unary(o.Table, x, function=Function.SQUARE), x)
     if exponent not in functions:
-        raise refused(f"power {exponent}", "use 1, 2, 3, 0.5 or -0.5, or write it as multiplications")
+        raise refused(f"power {exponent}", "use 1, 2, 3, 4, 0.5 or -0.5, or write it as multiplications")
     return b.unary(o.Table, x, function=functions[exponent])
 
 
 def _prelu(b: ChannelsFirstBuilder, call: Call) -> Result:
     x, alpha = call.value(), call.weights()
-    per_channel = alpha.size == 1 or (alpha.size == x.shape[0] and alpha.shape[-len(x.shape) :][:1] == x.shape[:1])
-    if not per_channel:
-        raise refused(f"slopes of shape {list(alpha.shape)}", "use one slope, or one per channel")
-    return b.prelu(x, alpha)
+    # Slopes are broadcast from the last axis on: one per channel has 1 everywhere behind the channels.
+    aligned = alpha.reshape((1,) * (len(x.shape) + 1 - alpha.ndim) + alpha.shape)
+    if alpha.size == 1 or aligned.shape == (1, x.shape[0], *(1 for _ in x.shape[1:])):
+        return b.prelu(x, alpha)
+    return prelu_in_pieces(b, x, alpha)
 
 
 def _binary(kind: type[o.Op]) -> Handler:
@@ -155,6 +159,13 @@ def _cast(b: ChannelsFirstBuilder, call: Call) -> Result:
     if call.node.get("to") not in (1, 10, 11):
         raise refused("casts an activation to integers", "keep activations in float")
     return call.value()
+
+
+def _cast_like(b: ChannelsFirstBuilder, call: Call) -> Result:
+    kind = call.operand(1)
+    if not isinstance(kind, Value) and kind.dtype.kind != "f":
+        raise refused("casts an activation to integers", "keep activations in float")
+    return call.operand(0)
 
 
 # Views and movement
@@ -244,12 +255,15 @@ def _slice(b: ChannelsFirstBuilder, call: Call) -> Result:
     if not len(starts) == len(ends) == len(axes) == len(steps):
         raise ModelError("TC-M306", "its starts, ends, axes and steps differ in number")
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        if step < 1:
-            raise refused(f"slices with step {step}", "use positive steps")
+        if step == 0:
+            raise ModelError("TC-M306", "slices with step 0")
         if axis % (rank + 1) == 0 and start in (0, -1) and (end >= 1) and step == 1:
             continue
         at = call.axis(axis, rank)
         size = x.shape[at]
+        if step < 0:
+            x = picked(b, x, at, range(size)[start:end:step])
+            continue
         begin, stop = (min(max(v + size if v < 0 else v, 0), size) for v in (start, end))
         if stop <= begin:
             raise refused("slices nothing")
@@ -257,33 +271,10 @@ def _slice(b: ChannelsFirstBuilder, call: Call) -> Result:
     return x
 
 
-def _gather(b: ChannelsFirstBuilder, call: Call) -> Result:
-    """Gather of one constant index, or of consecutive ones, is a slice."""
-    x = call.value()
-    axis = call.axis(int(call.node.get("axis", 0)), len(x.shape))
-    indices = call.constant(1)
-    size = x.shape[axis]
-    wanted = [int(v) + size if v < 0 else int(v) for v in indices.reshape(-1)]
-    if (
-        not wanted
-        or wanted != list(range(wanted[0], wanted[0] + len(wanted)))
-        or not 0 <= wanted[0] <= wanted[-1] < size
-    ):
-        raise refused("gathers by indices that are not consecutive", "index with slices")
-    part = b.slice(x, axis, wanted[0], wanted[-1] + 1, 1)
-    if indices.ndim == 0:
-        return b.reshape(part, x.shape[:axis] + x.shape[axis + 1 :])
-    if indices.ndim > 1:
-        raise refused("gathers by a table of indices", "index with slices")
-    return part
-
-
 def _pad(b: ChannelsFirstBuilder, call: Call) -> Result:
     x = call.value()
     rank = len(x.shape) + 1
     mode = call.node.get("mode", "constant")
-    if mode != "constant":
-        raise refused(f"{mode} padding", "pad with a constant")
     amounts = call.integers(1, "pads") or []
     axes = call.integers(3)
     if axes is not None and len(amounts) == 2 * len(axes):
@@ -295,6 +286,8 @@ def _pad(b: ChannelsFirstBuilder, call: Call) -> Result:
         raise ModelError("TC-M306", f"pads {amounts} do not fit a rank of {rank}")
     if amounts[0] or amounts[rank]:
         call.axis(0, rank - 1)
+    if mode != "constant":
+        return mirrored(b, x, [(amounts[i], amounts[i + rank]) for i in range(1, rank)], mode)
     fill = call.scalar(2) if call.has(2) else call.node.get("value", 0.0)
     return b.pad(x, [(amounts[i], amounts[i + rank]) for i in range(1, rank)], float(fill or 0.0))
 
@@ -367,6 +360,7 @@ HANDLERS: dict[str, Handler] = {
     "Dropout": _dropout,
     "Identity": _identity,
     "Cast": _cast,
+    "CastLike": _cast_like,
     "Shape": _shape,
     "Reshape": _reshape,
     "Flatten": _flatten,
@@ -376,7 +370,7 @@ HANDLERS: dict[str, Handler] = {
     "Concat": _concat,
     "Split": _split,
     "Slice": _slice,
-    "Gather": _gather,
+    **COMPOSED_HANDLERS,
     "Pad": _pad,
     "ReduceMean": _mean,
     "ReduceSum": _sum,
@@ -391,7 +385,7 @@ ADVICE: dict[str, str] = {
     "LayerNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "InstanceNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "GroupNormalization": "use BatchNorm, whose statistics are fixed at inference",
-    "ArgMax": "return the logits and take the argmax outside",
+    "ArgMax": "only a final one is known, which is left to the caller: return the values it chooses from",
     "ConvInteger": "quantize statically (QDQ or QOperator), not dynamically",
     "MatMulInteger": "quantize statically (QDQ or QOperator), not dynamically",
     "DynamicQuantizeLinear": "quantize statically (QDQ or QOperator), not dynamically",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from tinycompress.errors import ModelError
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.onnx_call import Call, Handler, Result, pair, refused
+from tinycompress.frontends.onnx_composed import MAX_PIECES, picked
 from tinycompress.frontends.values import Value
 from tinycompress.ir import ops as o
 from tinycompress.ir.onnx_resize import RULES, TRANSFORMS, onnx_nearest_indices
@@ -71,8 +73,9 @@ def _transposed(b: ChannelsFirstBuilder, call: Call) -> Result:
     x, weights = call.value(), call.weights()
     rank = len(x.shape)
     size = spatial(x)
-    if call.node.get("group", 1) != 1 or set(call.node.get("dilations") or [1]) != {1}:
-        raise refused("transposed convolution with groups or dilation", "use one group and dilation 1")
+    groups = int(call.node.get("group", 1))
+    if set(call.node.get("dilations") or [1]) != {1}:
+        raise refused("transposed convolution with dilation", "use dilation 1")
     if weights.ndim != rank + 1 or weights.shape[0] != x.shape[0]:
         raise ModelError("TC-M306", f"weights {list(weights.shape)} do not fit {[1, *x.shape]}")
     if rank == 2:
@@ -100,7 +103,23 @@ def _transposed(b: ChannelsFirstBuilder, call: Call) -> Result:
     else:
         padding = explicit_padding(call, size, kernel, stride, (1, 1))
     bias = call.real(2)
-    return b.transpose_convolution(x, weights, bias, stride=stride, padding=padding, output_padding=extra)
+    if groups < 1 or x.shape[0] % groups or groups > MAX_PIECES:
+        raise refused(
+            f"transposed convolution with {groups} groups", f"use a divisor of the channels up to {MAX_PIECES}"
+        )
+    size_in, size_out = x.shape[0] // groups, weights.shape[1]
+    parts = [
+        b.transpose_convolution(
+            b.slice(x, 0, i * size_in, (i + 1) * size_in, 1),
+            weights[i * size_in : (i + 1) * size_in],
+            None if bias is None else bias[i * size_out : (i + 1) * size_out],
+            stride=stride,
+            padding=padding,
+            output_padding=extra,
+        )
+        for i in range(groups)
+    ]
+    return parts[0] if groups == 1 else b.concat(parts, 0)
 
 
 def _gemm(b: ChannelsFirstBuilder, call: Call) -> Result:
@@ -129,10 +148,27 @@ def _fitting(weights: Array, x: Value) -> Array:
 
 
 def _matmul(b: ChannelsFirstBuilder, call: Call) -> Result:
+    if not isinstance(call.operand(0), Value):
+        return _matmul_from_left(b, call)
     x, weights = call.value(), call.weights()
+    if weights.ndim > 2 and math.prod(weights.shape[:-2]) == 1 and weights.ndim <= len(x.shape) + 1:
+        weights = weights.reshape(weights.shape[-2:])
     if weights.ndim != 2:
         raise refused(f"a product with a constant of shape {list(weights.shape)}", "use weights of shape [in, out]")
     return b.linear(x, _fitting(weights.T, x), None)
+
+
+def _matmul_from_left(b: ChannelsFirstBuilder, call: Call) -> Result:
+    """A constant times an activation: the transposed product, transposed."""
+    weights, x = call.weights(0), call.value(1)
+    rank = len(x.shape)
+    if rank < 2 or weights.ndim < 2 or math.prod(weights.shape[:-2]) != 1 or weights.ndim > rank + 1:
+        raise refused(
+            f"a constant of shape {list(weights.shape)} times {[1, *x.shape]}", "use weights of shape [out, in]"
+        )
+    turned = (*range(rank - 2), rank - 1, rank - 2)
+    moved = b.transpose(x, turned)
+    return b.transpose(b.linear(moved, _fitting(weights.reshape(weights.shape[-2:]), moved), None), turned)
 
 
 def _batch_norm(b: ChannelsFirstBuilder, call: Call) -> Result:
@@ -263,10 +299,9 @@ def _resize_nearest(b: ChannelsFirstBuilder, x: Value, size: o.Pair, transform: 
     for corners, half in ((False, False), (False, True), (True, False), (True, True)):
         if [nearest_indices(x.shape[1 + i], size[i], corners, half) for i in (0, 1)] == wanted:
             return b.resize(o.ResizeNearest, x, size, align_corners=corners, half_pixel=half)
-    raise refused(
-        f"nearest resizing of {list(x.shape[1:])} to {list(size)} with {transform!r} and {rule!r}",
-        "use asymmetric coordinates with floor",
-    )
+    for axis, indices in enumerate(wanted):
+        x = picked(b, x, 1 + axis, indices)
+    return x
 
 
 WINDOW_HANDLERS: dict[str, Handler] = {
