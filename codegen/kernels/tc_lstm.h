@@ -39,35 +39,45 @@ static inline int32_t tc_lstm_s8_clamp(int32_t x)
     return tc_clamp(x, INT16_MIN, INT16_MAX);
 }
 
-/* A gate of one unit before its function, Q3.12, in units of 1 / 12288: products of input and hidden state are
- * requantized, each saturating, and added, saturating. */
-static inline int32_t tc_lstm_s8_gate(const tc_lstm_s8_params *p, int32_t gate, int32_t unit, const int8_t *x,
-                                      const int8_t *hidden)
+/* A gate before its function, Q3.12, in units of 1 / 12288, from the sums of products with input and hidden state:
+ * both are requantized, each saturating, and added, saturating. */
+static inline int32_t tc_lstm_s8_gate(const tc_lstm_s8_params *p, int32_t gate, int32_t fed, int32_t kept)
 {
-    const int32_t at = gate * p->units + unit;
-    const int32_t fed = tc_dot_s8(x, p->input_weights + at * p->inputs, p->inputs, p->input_bias[at]);
-    const int32_t kept = tc_dot_s8(hidden, p->recurrent_weights + at * p->units, p->units, p->recurrent_bias[at]);
     return 3 * tc_lstm_s8_clamp(
                    tc_lstm_s8_clamp(tc_requantize(fed, p->input_multiplier[gate], p->input_shift[gate])) +
                    tc_lstm_s8_clamp(tc_requantize(kept, p->recurrent_multiplier[gate], p->recurrent_shift[gate])));
 }
 
-/* One step of one unit: its cell state, renewed in place, and its output. */
-static inline int8_t tc_lstm_s8_unit(const tc_lstm_s8_params *p, int32_t unit, const int8_t *x, const int8_t *hidden,
+/* One step of one unit from the sums of its 4 gates: its cell state, renewed in place, and its output. */
+static inline int8_t tc_lstm_s8_unit(const tc_lstm_s8_params *p, int32_t unit, const int32_t *fed, const int32_t *kept,
                                      int8_t *cells)
 {
-    const int32_t enter = tc_sigmoid_q15(tc_lstm_s8_gate(p, 0, unit, x, hidden));
-    const int32_t forget = tc_sigmoid_q15(tc_lstm_s8_gate(p, 1, unit, x, hidden));
-    const int32_t fresh = tc_tanh_q15(tc_lstm_s8_gate(p, 2, unit, x, hidden));
-    const int32_t leave = tc_sigmoid_q15(tc_lstm_s8_gate(p, 3, unit, x, hidden));
-    const int32_t kept = tc_requantize(forget * tc_load(cells, 2, unit), p->forget_multiplier, p->forget_shift);
+    const int32_t enter = tc_sigmoid_q15(tc_lstm_s8_gate(p, 0, fed[0], kept[0]));
+    const int32_t forget = tc_sigmoid_q15(tc_lstm_s8_gate(p, 1, fed[1], kept[1]));
+    const int32_t fresh = tc_tanh_q15(tc_lstm_s8_gate(p, 2, fed[2], kept[2]));
+    const int32_t leave = tc_sigmoid_q15(tc_lstm_s8_gate(p, 3, fed[3], kept[3]));
+    const int32_t old = tc_requantize(forget * tc_load(cells, 2, unit), p->forget_multiplier, p->forget_shift);
     const int32_t added = tc_requantize(enter * fresh, p->update_multiplier, p->update_shift);
-    const int32_t sum = tc_lstm_s8_clamp(tc_lstm_s8_clamp(kept) + tc_lstm_s8_clamp(added));
+    const int32_t sum = tc_lstm_s8_clamp(tc_lstm_s8_clamp(old) + tc_lstm_s8_clamp(added));
     const int32_t cell = tc_clamp(sum, -p->cell_limit, p->cell_limit);
     const int32_t half = p->tanh_shift > 0 ? 1 << (p->tanh_shift - 1) : 0;
     tc_store(cells, 2, unit, cell);
     return tc_requantize_s8(tc_tanh_q15((cell * p->tanh_multiplier + half) >> p->tanh_shift) * leave,
                             p->output_multiplier, p->output_shift, p->output_zero_point, INT8_MIN, INT8_MAX);
+}
+
+/* The hidden state before the first step; the cell state is copied to `cells`, where the steps renew it. `states` are
+ * the rows behind the input. */
+static inline const int8_t *tc_lstm_s8_begin(const tc_lstm_s8_params *p, const int8_t *const *states, int8_t *cells)
+{
+    const int8_t *hidden = p->initial_hidden;
+    const void *kept = p->initial_cell;
+    if (hidden == NULL) {
+        hidden = states[0];
+        kept = states[1];
+    }
+    tc_copy(cells, kept, 2 * p->units);
+    return hidden;
 }
 
 /* in_rows: n_rows rows of x [I], then, unless they are constants, the hidden state [U] and the cell state [U] int16;
@@ -77,19 +87,19 @@ static inline int8_t tc_lstm_s8_unit(const tc_lstm_s8_params *p, int32_t unit, c
 static inline void tc_lstm_s8(const tc_lstm_s8_params *p, const int8_t *const *in_rows, int8_t *const *out_rows,
                               int32_t n_rows, void *scratch)
 {
-    const int8_t *hidden = p->initial_hidden;
-    const void *kept = p->initial_cell;
     int8_t *cells = out_rows[n_rows + 1];
+    const int8_t *hidden = tc_lstm_s8_begin(p, in_rows + n_rows, cells);
     (void)scratch;
-    if (hidden == NULL) {
-        hidden = in_rows[n_rows];
-        kept = in_rows[n_rows + 1];
-    }
-    tc_copy(cells, kept, 2 * p->units);
     for (int32_t t = 0; t < n_rows; ++t) {
         const int32_t row = p->is_reversed ? n_rows - 1 - t : t;
         for (int32_t u = 0; u < p->units; ++u) {
-            out_rows[row][u] = tc_lstm_s8_unit(p, u, in_rows[row], hidden, cells);
+            int32_t fed[4], kept[4];
+            for (int32_t gate = 0; gate < 4; ++gate) {
+                const int32_t at = gate * p->units + u;
+                fed[gate] = tc_dot_s8(in_rows[row], p->input_weights + at * p->inputs, p->inputs, p->input_bias[at]);
+                kept[gate] = tc_dot_s8(hidden, p->recurrent_weights + at * p->units, p->units, p->recurrent_bias[at]);
+            }
+            out_rows[row][u] = tc_lstm_s8_unit(p, u, fed, kept, cells);
         }
         hidden = out_rows[row];
     }

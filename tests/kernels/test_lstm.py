@@ -1,4 +1,4 @@
-"""LSTM, portable, against the reference; and the generated library over a sequence of inferences."""
+"""LSTM, portable and DSP, against the reference; and the generated library over a sequence of inferences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tinycompress.execute import reference
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import QuantGraph, Rounding
 from tinycompress.ir.tensor import DType, QParams
-from tinycompress.kernels import PORTABLE
+from tinycompress.kernels import DSP, PORTABLE
 from tinycompress.plan import plan
 
 
@@ -62,16 +62,16 @@ def test_lstm_equals_the_reference(
     shape: tuple[int, ...], units: int, clip: float, exponent: int, rounding: Rounding
 ) -> None:
     graph = lstm_graph(7 - exponent, shape, units, exponent, clip, rounding)
-    (variant,) = PORTABLE[o.LSTM]
-    h.check(variant, graph, np.random.default_rng(units))
+    for variant in (*PORTABLE[o.LSTM], *DSP[o.LSTM]):
+        h.check(variant, graph, np.random.default_rng(units))
 
 
 @pytest.mark.parametrize(("shape", "units"), [((1, 3), 2), ((6, 1, 5), 7)])
 def test_constant_initial_states_are_the_kernel_s_own(shape: tuple[int, ...], units: int) -> None:
     graph = lstm_graph(3, shape, units, -12, 0.0, Rounding.DOUBLE, starts_anew=True, is_reversed=units == 7)
     assert graph.input_names == ("x",)
-    (variant,) = PORTABLE[o.LSTM]
-    h.check(variant, graph, np.random.default_rng(units))
+    for variant in (*PORTABLE[o.LSTM], *DSP[o.LSTM]):
+        h.check(variant, graph, np.random.default_rng(units))
     kept = replace(graph, tensors={**graph.tensors, "h": replace(graph.tensors["h"], data=None)})
     assert not variant.supports(graph.ops[0], kept)
 

@@ -91,6 +91,7 @@ DSP: KernelTable = {
     o.Mul: mul_dsp.MUL,
     o.AveragePool2D: pool_dsp.AVERAGE_POOL,
     o.MaxPool2D: pool_dsp.MAX_POOL,
+    o.LSTM: lstm.LSTM_S8_DSP,
     o.Mean: mean_dsp.MEAN,
     o.SVDF: svdf_dsp.SVDF_S8,
 }

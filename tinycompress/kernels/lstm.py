@@ -1,4 +1,4 @@
-"""LSTM: packing and predicate."""
+"""LSTM, portable and on Armv7E-M: packing and predicate."""
 
 from __future__ import annotations
 
@@ -125,6 +125,25 @@ def pack(op: LSTM, graph: Graph, rounding: Rounding) -> PackedKernel:
         ),
     )
 
+
+def _scratch(op: LSTM, graph: Graph, rows: int) -> int:
+    """One row of the input and the hidden state, widened."""
+    _, units, inputs = graph.tensors[op.input_weights].shape
+    return 8 * (-(-inputs // 4) - (-units // 4))
+
+
+LSTM_S8_DSP = (
+    KernelVariant(
+        name="lstm_s8_dsp",
+        header="tc_lstm_dsp.h",
+        tier="dsp",
+        pack=pack,
+        supports=supports,
+        scratch_bytes=_scratch,
+        instructions=estimate(300, 1.5, taps),
+        whole_input=True,
+    ),
+)
 
 LSTM_S8 = (
     KernelVariant(
