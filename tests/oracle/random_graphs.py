@@ -20,7 +20,8 @@ from tinycompress.ir.verify import to_quant_graph
 Array = NDArray[Any]
 
 MAX_ELEMENTS = 1200
-FUNCTIONS = tuple(TABLES)
+LITERT_ONLY = (o.Function.GELU, o.Function.GELU_TANH, o.Function.EXP, o.Function.LOG)
+FUNCTIONS = tuple(f for f in TABLES if f not in LITERT_ONLY)
 
 
 class GraphMaker:

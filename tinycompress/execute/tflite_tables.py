@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tinycompress.execute.fixed_functions import Raw, divide_by_power, logistic, tanh
+from tinycompress.execute.functions import apply
 from tinycompress.ir.fixedpoint import quantize_multiplier, requantize
 from tinycompress.ir.ops import Function
 from tinycompress.ir.tensor import Array, QParams
@@ -104,13 +105,28 @@ def _leak(x: QParams, y: QParams, alpha: float) -> float:
     return float(product) / y.tensor_scale
 
 
-def elu_table(x: QParams, y: QParams, alpha: float = 1.0) -> Array:
-    """ELU with alpha 1: TFLM rounds the real function, in float32."""
-    real = (np.float32(x.tensor_scale) * (_INPUTS - x.tensor_zero_point).astype(np.float32)).astype(np.float32)
-    value = np.where(real < 0, np.expm1(np.minimum(real, 0)), real).astype(np.float32)
-    inverse = np.float32(1.0) / np.float32(y.tensor_scale)
-    scaled = (value * inverse).astype(np.float64)
-    return _int8((np.sign(scaled) * np.floor(np.abs(scaled) + 0.5)).astype(np.int64) + y.tensor_zero_point)
+def _rounded(function: Function) -> TableFunction:
+    """The real function in float32, rounded half away from zero: TFLM's ELU, and what LiteRT looks up."""
+
+    def table(x: QParams, y: QParams, alpha: float = 0.0) -> Array:
+        real = (np.float32(x.tensor_scale) * (_INPUTS - x.tensor_zero_point).astype(np.float32)).astype(np.float32)
+        with np.errstate(all="ignore"):
+            return _nearest(apply(function, real, alpha) * (np.float32(1.0) / np.float32(y.tensor_scale)), y)
+
+    return table
+
+
+def _nearest(scaled: Array, y: QParams) -> Array:
+    """float32 multiples of the scale as int8, half away from zero, saturating."""
+    limited = np.clip(np.nan_to_num(scaled.astype(np.float64), nan=0.0), -(2.0**30), 2.0**30)
+    return _int8((np.sign(limited) * np.floor(np.abs(limited) + 0.5)).astype(np.int64) + y.tensor_zero_point)
+
+
+def between_table(function: Function, x: QParams, y: QParams, alpha: float = 0.0) -> Array:
+    """DEQUANTIZE, the function in float32, QUANTIZE."""
+    real = (x.tensor_scale * (_INPUTS - x.tensor_zero_point)).astype(np.float32)
+    with np.errstate(all="ignore"):
+        return _nearest(apply(function, real, alpha) / np.float32(y.tensor_scale), y)
 
 
 TABLES: dict[Function, TableFunction] = {
@@ -118,5 +134,9 @@ TABLES: dict[Function, TableFunction] = {
     Function.TANH: tanh_table,
     Function.HARD_SWISH: hard_swish_table,
     Function.LEAKY_RELU: leaky_relu_table,
-    Function.ELU: elu_table,
+    Function.ELU: _rounded(Function.ELU),
+    Function.GELU: _rounded(Function.GELU),
+    Function.GELU_TANH: _rounded(Function.GELU_TANH),
+    Function.EXP: _rounded(Function.EXP),
+    Function.LOG: _rounded(Function.LOG),
 }

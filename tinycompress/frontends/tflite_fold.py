@@ -159,6 +159,7 @@ MOVING: dict[str, Fold] = {
     "TRANSPOSE": lambda op, values: np.transpose(values[0], _ints(values[1])),
     "TILE": _tile,
     "BROADCAST_TO": _broadcast_to,
+    "FILL": _filled,
 }
 """Those that move elements: also of quantized constants, whose parameters the result has."""
 
@@ -167,7 +168,6 @@ FOLDS: dict[str, Fold] = {
     "CAST": _cast,
     "REDUCE_PROD": _reduce_prod,
     "RANGE": _range,
-    "FILL": _filled,
     "ADD": _arithmetic(np.add, tflite.AddOptions),
     "SUB": _arithmetic(np.subtract, tflite.SubOptions),
     "MUL": _arithmetic(np.multiply, tflite.MulOptions),

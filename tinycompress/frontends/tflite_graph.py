@@ -214,6 +214,7 @@ class GraphBuilder:
     def alias(self, index: int, other: int) -> None:
         """Lets `index` be the same IR tensor as `other` (an operator that changes nothing was dropped)."""
         self._activations[index] = self.activation(other)
+        self._shapes[index], self._batch_axes[index] = self.full_shape(other), self.batch_axis(other)
 
     def operand(self, op: FileOperator, index: int) -> str:
         """An element-wise operand: an activation, or a constant with its broadcast shape and quantization."""

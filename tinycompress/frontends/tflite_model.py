@@ -17,6 +17,7 @@ from tinycompress.frontends.names import safe_name
 from tinycompress.frontends.tflite_file import TfliteFile, parse
 from tinycompress.frontends.tflite_fold import fold
 from tinycompress.frontends.tflite_graph import GraphBuilder
+from tinycompress.frontends.tflite_islands import with_tables
 from tinycompress.frontends.tflite_ops import CONVERTERS
 from tinycompress.frontends.tflite_recurrent import check_batch_axes, time_major_tensors
 from tinycompress.ir.graph import Graph, GraphInput, QuantGraph
@@ -53,7 +54,7 @@ def import_tflite(data: bytes, name: str, where: str = "<bytes>") -> Graph | Qua
             fix="export or download the file again",
         ) from error
     limits.check_activations(graph)
-    verify(graph)
+    graph = with_tables(verify(graph))
     if has_integer_core(graph):
         return to_quant_graph(cut_float_edges(graph))
     return graph

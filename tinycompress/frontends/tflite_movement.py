@@ -31,11 +31,11 @@ def _pad(g: GraphBuilder, op: FileOperator) -> None:
         raise ModelError("TC-M203", "pads the batch axis", where=op.label())
     value = 0.0
     if len(op.inputs) == 3 and op.inputs[2] >= 0:
-        constant, qparams = g.constant(op, op.inputs[2]), g.qparams(op.inputs[2])
-        value = float(constant.reshape(-1)[0])
+        value = float(g.constant(op, op.inputs[2]).reshape(-1)[0])
         if integer:
-            if qparams is None:
-                raise ModelError("TC-M205", "its padding value has no scale", where=op.label())
+            # A value without parameters of its own is an integer as the input's are.
+            qparams = g.qparams(op.inputs[2]) or g.qparams(op.inputs[0])
+            assert qparams is not None
             value = (value - qparams.tensor_zero_point) * qparams.tensor_scale
     g.add(op, o.Pad, (g.activation(op.inputs[0]),), (g.output(op),), amounts=tuple(pairs), value=value)
 

@@ -20,6 +20,7 @@ from tinycompress.frontends.tflite_checks import (
     is_integer,
     required_options,
 )
+from tinycompress.frontends.tflite_composed import COMPOSED_CONVERTERS
 from tinycompress.frontends.tflite_file import FileOperator
 from tinycompress.frontends.tflite_graph import Converter, GraphBuilder, unsupported
 from tinycompress.frontends.tflite_layers import LAYER_CONVERTERS
@@ -55,7 +56,14 @@ def _mean(g: GraphBuilder, op: FileOperator) -> None:
     options = op.read_options(tflite.ReducerOptions)
     axes = sorted({g.axis(op, op.inputs[0], a) for a in g.integers(op, op.inputs[1])})
     keepdims = bool(options.KeepDims()) if options is not None else False
-    g.add(op, o.Mean, (g.activation(op.inputs[0]),), (g.output(op),), axes=tuple(axes), keepdims=keepdims)
+    x, y = g.activation(op.inputs[0]), g.output(op)
+    if len(axes) == len(g.tensors[x].shape) and not keepdims:
+        # A scalar: the file has it as [1], which is a vector here.
+        found = g.intermediate(op, y, (1,) * len(axes))
+        g.add(op, o.Mean, (x,), (found,), axes=tuple(axes), keepdims=True)
+        g.add(op, o.Reshape, (found,), (y,), "shape", shape=g.shape(op.outputs[0]))
+        return
+    g.add(op, o.Mean, (x,), (y,), axes=tuple(axes), keepdims=keepdims)
 
 
 def _softmax(g: GraphBuilder, op: FileOperator) -> None:
@@ -170,9 +178,16 @@ def _resize(cls: type[o.Op], options_class: Any) -> Converter:
     return convert
 
 
+def _gelu(g: GraphBuilder, op: FileOperator) -> None:
+    options = op.read_options(tflite.GeluOptions)
+    is_approximate = options is not None and options.Approximate()
+    _unary(o.Function.GELU_TANH if is_approximate else o.Function.GELU)(g, op)
+
+
 CONVERTERS: dict[str, Converter] = {
     **LAYER_CONVERTERS,
     **MOVEMENT_CONVERTERS,
+    **COMPOSED_CONVERTERS,
     **RECURRENT_CONVERTERS,
     "ADD": _elementwise(o.Add, tflite.AddOptions),
     "SUB": _elementwise(o.Sub, tflite.SubOptions),
@@ -191,6 +206,7 @@ CONVERTERS: dict[str, Converter] = {
     "TANH": _unary(o.Function.TANH),
     "HARD_SWISH": _unary(o.Function.HARD_SWISH),
     "LEAKY_RELU": _unary(o.Function.LEAKY_RELU),
+    "GELU": _gelu,
     "ELU": _unary(o.Function.ELU),
     "EXP": _unary(o.Function.EXP),
     "LOG": _unary(o.Function.LOG),

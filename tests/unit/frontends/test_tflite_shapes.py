@@ -2,66 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pytest
 
-from tests.unit.frontends.tflite_edit import edited
+from tests.unit.frontends.tflite_made import File
 from tinycompress.errors import ModelError
 from tinycompress.execute.reference import run
-from tinycompress.export.tflite_file import FileRecord, OperatorRecord, TensorRecord, write
-from tinycompress.frontends.tflite_model import import_tflite
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.tensor import DType, QParams
-
-SCALE = QParams.per_tensor(0.05, 3)
-
-
-class File:
-    """A file under construction: tensors by index, and which of their dimensions are open."""
-
-    def __init__(self) -> None:
-        self.tensors: list[TensorRecord] = []
-        self.operators: list[OperatorRecord] = []
-        self.signatures: dict[int, Sequence[int]] = {}
-
-    def activation(self, shape: Sequence[int], dtype: DType = DType.INT8) -> int:
-        """An activation; −1 is an open dimension."""
-        fixed = tuple(max(d, 1) for d in shape)
-        qparams = SCALE if dtype is DType.INT8 else None
-        return self._add(TensorRecord(f"t{len(self.tensors)}", fixed, dtype, qparams), shape)
-
-    def integers(self, values: Any) -> int:
-        data = np.asarray(values, np.int32)
-        return self._add(TensorRecord(f"t{len(self.tensors)}", data.shape, DType.INT32, None, data), data.shape)
-
-    def constant(self, data: np.ndarray, qparams: QParams) -> int:
-        record = TensorRecord(f"t{len(self.tensors)}", data.shape, DType(str(data.dtype)), qparams, data)
-        return self._add(record, data.shape)
-
-    def _add(self, record: TensorRecord, shape: Sequence[int]) -> int:
-        self.tensors.append(record)
-        if any(d < 0 for d in shape):
-            self.signatures[len(self.tensors) - 1] = shape
-        return len(self.tensors) - 1
-
-    def op(self, kind: str, inputs: Sequence[int], output: int, options: str = "", **fields: Any) -> int:
-        self.operators.append(OperatorRecord(kind, tuple(inputs), (output,), options, fields))
-        return output
-
-    def graph(self, inputs: Sequence[int], outputs: Sequence[int]) -> QuantGraph:
-        data = write(FileRecord("net", self.tensors, self.operators, inputs, outputs))
-
-        def sign(model: Any) -> None:
-            for index, shape in self.signatures.items():
-                model.subgraphs[0].tensors[index].shapeSignature = np.asarray(shape, np.int32)
-
-        graph = import_tflite(edited(data, sign), "net")
-        assert isinstance(graph, QuantGraph)
-        return graph
 
 
 def batch_of(file: File, x: int) -> int:
@@ -102,6 +51,7 @@ def test_dense_layer_on_a_sequence_imports_behind_computed_shapes() -> None:
     graph = file.graph([x], [y])
     assert graph.tensors[graph.outputs[0]].shape == (6, 5)
     values = generator.integers(-128, 128, (6, 8)).astype(np.int8)
+    assert isinstance(graph, QuantGraph)
     found = run(graph, {graph.input_names[0]: values}).output
     expected = np.clip(np.rint((values.astype(int) - 3) @ weights.T.astype(int) * 0.01) + 3, -128, 127)
     assert np.abs(found - expected).max() <= 1
@@ -125,6 +75,7 @@ def test_a_transpose_that_moves_the_batch_orders_the_other_axes() -> None:
     moved = file.op("TRANSPOSE", [x, file.integers([1, 2, 0])], file.activation((4, 6, 1)), "TransposeOptions")
     y = file.op("TRANSPOSE", [moved, file.integers([2, 1, 0])], file.activation((1, 6, 4)), "TransposeOptions")
     graph = file.graph([x], [y])
+    assert isinstance(graph, QuantGraph)
     values = np.arange(24, dtype=np.int8).reshape(4, 6)
     np.testing.assert_array_equal(run(graph, {graph.input_names[0]: values}).output, values.T)
 

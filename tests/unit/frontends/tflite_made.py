@@ -1,0 +1,61 @@
+"""TFLite files made operator by operator, with dimensions that converters leave open, for tests of the importer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tests.unit.frontends.tflite_edit import edited
+from tinycompress.export.tflite_file import FileRecord, OperatorRecord, TensorRecord, write
+from tinycompress.frontends.tflite_model import import_tflite
+from tinycompress.ir.graph import Graph
+from tinycompress.ir.tensor import DType, QParams
+
+SCALE = QParams.per_tensor(0.05, 3)
+
+
+class File:
+    """A file under construction: tensors by index, and which of their dimensions are open."""
+
+    def __init__(self) -> None:
+        self.tensors: list[TensorRecord] = []
+        self.operators: list[OperatorRecord] = []
+        self.signatures: dict[int, Sequence[int]] = {}
+
+    def activation(self, shape: Sequence[int], dtype: DType = DType.INT8, qparams: QParams = SCALE) -> int:
+        """An activation, quantized when it is int8; −1 is an open dimension."""
+        fixed = tuple(max(d, 1) for d in shape)
+        parameters = qparams if dtype is DType.INT8 else None
+        return self._add(TensorRecord(f"t{len(self.tensors)}", fixed, dtype, parameters), shape)
+
+    def integers(self, values: Any) -> int:
+        data = np.asarray(values, np.int32)
+        return self._add(TensorRecord(f"t{len(self.tensors)}", data.shape, DType.INT32, None, data), data.shape)
+
+    def constant(self, data: np.ndarray, qparams: QParams) -> int:
+        record = TensorRecord(f"t{len(self.tensors)}", data.shape, DType(str(data.dtype)), qparams, data)
+        return self._add(record, data.shape)
+
+    def _add(self, record: TensorRecord, shape: Sequence[int]) -> int:
+        self.tensors.append(record)
+        if any(d < 0 for d in shape):
+            self.signatures[len(self.tensors) - 1] = shape
+        return len(self.tensors) - 1
+
+    def op(self, kind: str, inputs: Sequence[int], output: int, options: str = "", **fields: Any) -> int:
+        self.operators.append(OperatorRecord(kind, tuple(inputs), (output,), options, fields))
+        return output
+
+    def bytes(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        data = write(FileRecord("net", self.tensors, self.operators, inputs, outputs))
+
+        def sign(model: Any) -> None:
+            for index, shape in self.signatures.items():
+                model.subgraphs[0].tensors[index].shapeSignature = np.asarray(shape, np.int32)
+
+        return edited(data, sign)
+
+    def graph(self, inputs: Sequence[int], outputs: Sequence[int]) -> Graph:
+        return import_tflite(self.bytes(inputs, outputs), "net")
