@@ -43,7 +43,7 @@ BATCHES = (1, 256)
 WIDTHS = (32, 128, 256)
 NETWORKS = ("resnet8", "ds_cnn", "mobilenet_v1_025", "ad_autoencoder")
 DTYPES = ("fp16", "int8")
-TIME_LIMIT_S = 540.0
+TIME_LIMIT_S = 500.0
 """No step starts after this, and none goes on much longer; what was left out is said."""
 PEER_LIMIT_S, SQUARES_LIMIT_S, LAYERS_LIMIT_S = 120.0, 120.0, 90.0
 """Of one dtype of PyTorch's squares, of all of ours, and of one dtype of PyTorch's layers."""

@@ -120,7 +120,7 @@ def test_sparse24_quantized_network_is_compared_by_its_mask_alone() -> None:
     assert found.gains == ()
 
 
-def test_sparse24_wrong_bytes_on_a_gpu_end_with_their_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sparse24_wrong_bytes_end_with_their_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """After everything else: what was trained and scored before is not lost."""
 
     def wrong(*_: object, **__: object) -> object:

@@ -195,3 +195,12 @@ def test_sparse24_peer_writes_a_line_for_every_shape(capsys: pytest.CaptureFixtu
     for wrong in ("0", "4x4", "four"):
         with pytest.raises(SystemExit):
             peer.main(["fp16", wrong])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU: its 2:4 products were not run")
+@pytest.mark.parametrize("dtype", ["int8", "fp16"])
+def test_sparse24_peer_on_a_gpu_multiplies_right(dtype: str) -> None:
+    found = time_product(256, 512, 128, dtype, warmup=2, repeat=3)
+    right = [t for t in found if not t.reason]
+    assert right, [t.reason for t in found]
+    assert all(t.dense_us and t.sparse_us and t.error is not None and t.error <= peer.MAX_ERROR for t in right)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tinycompress.errors import DeviceError
-from tinycompress.gpu import program, sweep
+from tinycompress.gpu import program, sweep, timing
 from tinycompress.gpu.networks import convolutional
 from tinycompress.gpu.program import has_gpu
 from tinycompress.gpu.sweep_report import sweep_lines
@@ -145,6 +145,42 @@ def test_sparse24_sweep_keeps_what_a_peer_said_before_it_failed(
     assert words in run(one)["squares, PyTorch fp16"]
     assert len(one.document["peer"]) == 2
     assert one.exit_code == DeviceError.exit_code
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (
+            "echo 'self-test: mma.sp.m16n8k64 differs' >&2; exit 7",
+            "failed: TC-V401: self-test: mma.sp.m16n8k64 differs",
+        ),
+        ("echo 'cudaMalloc: out of memory' >&2; exit 6", "failed: TC-D401: cudaMalloc: out of memory"),
+        ("kill -SEGV $$", "failed: TC-D401: exit code -11"),
+        ("echo '{\"products\": [{'", "failed: JSONDecodeError"),
+        ("sleep 60", "failed: TC-D401: it did not end within 0 s"),
+    ],
+)
+def test_sparse24_sweep_goes_on_after_a_program_that_fails(
+    one: sweep.Sweep, end: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every program fails in one way; every step says so, and the peer's results stay."""
+
+    def compile_to_a_failure(_: Path, target: Path) -> Path:
+        return script(target, f"#!/bin/sh\n{end}\n")
+
+    line = json.dumps({"dtype": "fp16", "shape": [128] * 3, "backend": "cutlass", "dense_us": 3.0, "sparse_us": 2.0})
+    worker = script(one.output.parent / "worker", f"#!/bin/sh\necho '{line}'\n")
+    monkeypatch.setattr(sweep.sys, "executable", str(worker))
+    for module in (sweep, timing):
+        monkeypatch.setattr(module, "compile_cuda", compile_to_a_failure)
+    monkeypatch.setattr(sweep, "SQUARES_LIMIT_S", 0.3)
+    monkeypatch.setattr(sweep.Sweep, "run_limit_s", lambda _: 0.3)
+    found = run(one)
+    assert found["squares, generated kernels"].startswith(words)
+    assert found["network conv32"].startswith(words)
+    assert found["squares, PyTorch int8"] == "done"
+    assert len(one.document["peer"]) == 2
+    assert one.exit_code != 0
 
 
 def test_sparse24_sweep_says_what_the_time_limit_left_out(one: sweep.Sweep) -> None:
