@@ -60,6 +60,7 @@ class RunDir:
 
         ConfigError TC-C120 when another process holds it, TC-C121 when it cannot be written.
         """
+        is_new = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = (path / ".lock").open("a")
@@ -84,6 +85,11 @@ class RunDir:
                 if error.errno in _FULL or _lies_in(path, error):
                     raise unwritable(path, error) from error
                 raise
+            finally:
+                left = [entry.name for entry in path.iterdir()] if is_new and path.is_dir() else []
+                if left == [".lock"]:  # nothing came of it: the model was not even read
+                    (path / ".lock").unlink()
+                    path.rmdir()
 
     def stage(self, name: str, key: str, make: Callable[[Path], None]) -> Path:
         """The folder of stage `name`: reused when its key matches, else made by `make(folder)` and renamed in place.

@@ -256,7 +256,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(model: Path, tmp_pa
         env=environment(PYTHONDONTWRITEBYTECODE="1"),
     )
     assert "free some space" in fails(done, 2, "TC-C121")
-    assert [p.name for p in (tmp_path / "run").iterdir()] == [".lock"]
+    assert not (tmp_path / "run").exists()
     assert tinycompress("quantize", model, "--run", tmp_path / "run", cwd=tmp_path).returncode == 0
 
 

@@ -62,7 +62,8 @@ def _arena(report: Report, arena: ArenaMap) -> Section:
     gap = report.ram.arena_bytes - report.ram.arena_lower_bound_bytes
     bound = "The plan is optimal" if gap == 0 else f"The plan is {gap:,} B above the lower bound"
     layer = arena.layers[arena.peak]
-    place = "while input rows arrive" if layer < 0 else f"at layer {layer} {report.layers[layer].name}"
+    names = {entry.index: entry.name for entry in report.layers}
+    place = "while input rows arrive" if layer < 0 else f"at layer {layer} {names.get(layer, '')}"
     lines = (f"Live {place}, where the arena is fullest. {bound} ({report.ram.bound_scope}).",)
     return Section("Arena", ("live at the peak", "bytes"), live, (1,), lines, is_arena=True)
 

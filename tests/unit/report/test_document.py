@@ -85,6 +85,11 @@ def test_markdown_tables_keep_their_columns() -> None:
     assert "## Arena" not in markdown(title(report), sections(report, None))
 
 
+def test_a_map_of_another_plan_is_no_crash() -> None:
+    other = replace(arena(), layers=(7, -1), peak=0)
+    assert "at layer 7" in html("t", sections(emulated(), other), emulated(), other)
+
+
 def test_several_runs_are_one_table() -> None:
     parts = of_runs(("run", "B"), [("a|b", "1")], (1,), "exact")
     assert "| a\\|b | 1 |" in markdown("Runs", parts)
