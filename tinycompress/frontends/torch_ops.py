@@ -329,7 +329,8 @@ HANDLERS: dict[str, Handler] = {
 }
 
 ADVICE: dict[str, str] = {
-    "gru": "use nn.LSTM, or convolutions over time (Conv1d)",
+    **dict.fromkeys(("gru", "rnn_tanh", "rnn_relu"), "use nn.LSTM, or convolutions over time (Conv1d)"),
+    **dict.fromkeys(("lstm_cell", "gru_cell"), "use nn.LSTM over the whole sequence"),
     "layer_norm": "use BatchNorm, whose statistics are fixed at inference",
     "group_norm": "use BatchNorm, whose statistics are fixed at inference",
     "instance_norm": "use BatchNorm, whose statistics are fixed at inference",
