@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinycompress.codec import decode
-from tinycompress.gpu.report import Versions, microseconds, totals_line
+from tinycompress.gpu.report import METHOD, Versions, microseconds, totals_line
 
 TARGET_SPEEDUP, TARGET_SIZE = 1.5, 4096
 """What PyTorch's path is expected to reach at and above that size."""
@@ -34,14 +34,6 @@ def sweep_lines(document: dict[str, Any]) -> list[str]:
     if rows or document["networks"]:
         lines += ["", *METHOD]
     return lines
-
-
-METHOD = (
-    "Medians of 200 samples between CUDA events after 50 calls; a sample is up to 10 calls, as many as fit in 1 ms. "
-    "Nothing empties L2.",
-    "torch: recorded as a CUDA graph, patches made beforehand, the faster of a product and its transpose. "
-    "tinycompress: launched one by one, patches gathered.",
-)
 
 
 def _network_lines(network: dict[str, Any], peers: Sequence[dict[str, Any]]) -> list[str]:

@@ -87,6 +87,7 @@ def test_sparse24_tables_say_where_it_loses(comparison: report.Comparison) -> No
     header, rows = report.layer_rows(timed)
     assert all(len(row) == len(header) for row in rows)
     assert rows[1][4] == "no"
+    assert set(report.METHOD) <= set(text)
     held = next(line for line in text if line.startswith("torch cannot hold as fp16: "))
     assert f"{layers[1].name} (8 rows are not a multiple of 16)" in held
     assert rows[1][5:] == ["torch cutlass", "fp16", "1", "30.0", "15.0", "2.00x", "0.5625", "0.0005"]
