@@ -61,6 +61,8 @@ def openocd(tmp_path: Path) -> Iterator[Callable[[bool], dict[str, str]]]:
         program.parent.mkdir()
         program.write_text(FAKE_OPENOCD.format(python=sys.executable, folder=str(tmp_path), emulates=emulates))
         program.chmod(0o755)
+        if emulates:
+            (tmp_path / "tty").touch()  # the probe's serial port is there before the firmware is
         return environment(PATH=f"{program.parent}{os.pathsep}{os.environ['PATH']}")
 
     yield install
