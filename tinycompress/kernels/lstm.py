@@ -9,7 +9,7 @@ from tinycompress.ir.ops import LSTM
 from tinycompress.ir.quant_params import Scaling, log2_of_scale, lstm_params
 from tinycompress.ir.shapes import row_count
 from tinycompress.ir.tensor import Array, DType
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
 from tinycompress.kernels.packing import INT32_MAX, Scalars, describe, estimate
 
 SMALLEST_CELL_EXPONENT, LARGEST_CELL_EXPONENT = -20, 0
@@ -140,6 +140,7 @@ LSTM_S8_DSP = (
         pack=pack,
         supports=supports,
         scratch_bytes=_scratch,
+        code=fixed_code(800, ("lstm_s8_unit", 1400)),
         instructions=estimate(300, 1.5, taps),
         whole_input=True,
     ),
@@ -152,6 +153,7 @@ LSTM_S8 = (
         tier="portable",
         pack=pack,
         supports=supports,
+        code=fixed_code(130, ("lstm_s8", 1540)),
         instructions=estimate(300, 5.0, taps),
         whole_input=True,
     ),
