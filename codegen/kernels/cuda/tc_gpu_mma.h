@@ -56,7 +56,8 @@ __device__ inline void tc_mma_dense(int32_t (&c)[4], const uint32_t *a, const ui
 
 __device__ inline void tc_mma_sparse(int32_t (&c)[4], const uint32_t *a, const uint32_t *b, uint32_t metadata)
 {
-    /* Positions are stored in rising order, which the newer spelling promises; the older one is slow on Hopper. */
+    /* Positions are stored in rising order, which the newer spelling (PTX ISA 8.5) promises; ptxas expects the older
+     * one to be slow on later GPUs. */
 #if __CUDACC_VER_MAJOR__ > 12 || (__CUDACC_VER_MAJOR__ == 12 && __CUDACC_VER_MINOR__ >= 5)
 #define TC_MMA_SP "mma.sp::ordered_metadata.sync.aligned"
 #else
