@@ -8,7 +8,7 @@ EXPLAIN = {
     "TC-C105": "No model was named and the one given is not a file, a stored graph, or a Python factory written pkg.mod:name or file.py:name; or a file that was named (the model, its weights) does not exist.",
     "TC-C106": "A float model needs calibration data to become int8: real inputs from the training distribution, 100 to 500 of them. Give --calibration FILE.npz (or a folder), or --calibration random to go on with random data, which is marked in the report and good for sizes and counts, not for accuracy.",
     "TC-C107": "An input file for --inputs or --calibration does not fit the model: each array has one leading sample axis and then the model's input shape, in the user's layout.",
-    "TC-C110": "The file is not a report of this schema version. Reports are written by `tinycompress deploy` as report.json in the run directory.",
+    "TC-C110": "The file is not a report of this schema version. Reports are written by `tinycompress deploy` as report.json in the run directory, beside arena.json, the map of the arena that `report --format html` draws; `compress` leaves compress/summary.json. Run the command again.",
     "TC-C120": "Another process holds the lock of this run directory. Wait for it, or give another directory with --run.",
     "TC-C121": "The run directory (or an output file) cannot be written: no permission, read-only, or the disk is full. Nothing was half-written: stages are written beside and renamed into place.",
     "TC-C130": "The code does not exist. `tinycompress explain` without a code lists all of them.",
@@ -20,7 +20,7 @@ EXPLAIN = {
     "TC-V102": "A sanitizer stopped the generated C on this machine, or it ended abnormally. The message has the sanitizer's first lines; this is a bug of a kernel or of the plan, and nothing may be flashed from it.",
     "TC-C131": "The output's suffix chooses its format: .onnx for either kind of graph (QDQ when integer), .tflite for an integer graph, no suffix for a stored graph folder.",
     "TC-C132": "Compression trains and prunes float networks. A quantized file has lost what training needs: bring the float network it came from, or deploy the file as it is by leaving out [compress].",
-    "TC-B112": "The library in the ELF (code and weights) or its RAM is larger than the budget, after the planner chose the smallest kernels. The message says by how much; give it more flash or compress to the budget.",
+    "TC-B112": "The library in the ELF (packed weights, code, other constants) or its RAM is larger than the budget, after the planner chose the smallest kernels; `analyze` says so with the code estimated. The message says by how much, its fix which command compresses to the budget.",
     "TC-B113": "The network does more multiply-accumulates than budget.macs allows. Compress it to the budget (`tinycompress compress`); `analyze` shows where they are.",
     "TC-C133": "An accuracy floor (budget.min_accuracy, --min-accuracy) is a promise that must be checked, and without labelled data it cannot be. Name the data with --data or [data] source, or leave the floor out.",
 }
