@@ -14,6 +14,7 @@ from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.frontends import limits
 from tinycompress.frontends.cut import cut_float_edges, has_integer_core
 from tinycompress.frontends.names import safe_name
+from tinycompress.frontends.tflite_dilated import convert_dilated, dilated_convolutions
 from tinycompress.frontends.tflite_file import TfliteFile, parse
 from tinycompress.frontends.tflite_fold import fold
 from tinycompress.frontends.tflite_graph import GraphBuilder
@@ -65,10 +66,16 @@ def _convert(file: TfliteFile, name: str, where: str) -> Graph:
     problems: list[UnsupportedOpError] = []
     for index in file.inputs:
         builder.activation(index)
+    dilated, taken = dilated_convolutions(file)
     for op in file.operators:
+        if op.index in taken:
+            continue
         converter = CONVERTERS.get(op.kind)
         try:
             if fold(builder, op):
+                continue
+            if op.index in dilated:
+                convert_dilated(builder, dilated[op.index])
                 continue
             if converter is None:
                 raise UnsupportedOpError("TC-M202", f"{op.kind} is not supported", where=op.label())

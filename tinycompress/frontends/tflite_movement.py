@@ -31,6 +31,8 @@ def _pad(g: GraphBuilder, op: FileOperator) -> None:
         raise ModelError("TC-M203", "pads the batch axis", where=op.label())
     value = 0.0
     if len(op.inputs) == 3 and op.inputs[2] >= 0:
+        if g.dtype(op.inputs[2]) is not g.dtype(op.inputs[0]):
+            raise ModelError("TC-M205", "its padding value has another type than its input", where=op.label())
         value = float(g.constant(op, op.inputs[2]).reshape(-1)[0])
         if integer:
             # A value without parameters of its own is an integer as the input's are.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from tests.oracle.tflm_oracle import Tflm
-from tests.unit.frontends.tflite_made import SCALE, File
+from tests.unit.frontends.tflite_made import SCALE, File, litert
 from tinycompress.errors import UnsupportedOpError
 from tinycompress.execute import float_reference, reference
 from tinycompress.ir import ops as o
@@ -116,17 +114,3 @@ def test_functions_that_only_litert_has_give_its_bytes(kind: str) -> None:
 
 def _elu(x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
-
-
-def litert(data: bytes, values: np.ndarray) -> np.ndarray:
-    module: Any = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert (extra dev)")
-    interpreter = module.Interpreter(
-        model_content=data,
-        num_threads=1,
-        experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
-    )
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values[np.newaxis])
-    interpreter.invoke()
-    result: np.ndarray = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
-    return result

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.unit.frontends.tflite_edit import edited
 from tinycompress.export.tflite_file import FileRecord, OperatorRecord, TensorRecord, write
@@ -59,3 +60,18 @@ class File:
 
     def graph(self, inputs: Sequence[int], outputs: Sequence[int]) -> Graph:
         return import_tflite(self.bytes(inputs, outputs), "net")
+
+
+def litert(data: bytes, values: np.ndarray) -> np.ndarray:
+    """What LiteRT's reference kernels make of one input without batch; skips without the package."""
+    module: Any = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert (extra dev)")
+    interpreter = module.Interpreter(
+        model_content=data,
+        num_threads=1,
+        experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
+    )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values[np.newaxis])
+    interpreter.invoke()
+    result: np.ndarray = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+    return result
