@@ -232,7 +232,7 @@ def without_choice(file: OnnxFile) -> tuple[OnnxFile, list[str]]:
         node = makers.get(name)
         while node is not None and node.kind in _BEHIND_CHOICE and node.inputs:
             node = makers.get(node.inputs[0])
-        if node is not None and node.kind == "ArgMax" and node.inputs:
+        if node is not None and node.kind == "ArgMax" and node.inputs[:1] and node.inputs[0] in makers:
             name = node.inputs[0]
             notes.append(f"{node.label()} is left to the caller: the output is what it chooses from")
         if name not in outputs or not notes:

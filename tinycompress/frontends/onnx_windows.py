@@ -232,8 +232,15 @@ def _global_pool(kind: type[o.Op]) -> Handler:
 
 
 def _resize(b: ChannelsFirstBuilder, call: Call) -> Result:
-    """Resize (10 and later) and Upsample (7, 9), over the spatial axes of an image."""
+    """Resize (10 and later) and Upsample (7, 9), over the spatial axes of an image or a series (one wide)."""
     x = call.value()
+    if len(x.shape) == 2:
+        resized = _resize_image(b, call, b.reshape(x, (*x.shape, 1)))
+        return b.reshape(resized, resized.shape[:2])
+    return _resize_image(b, call, x)
+
+
+def _resize_image(b: ChannelsFirstBuilder, call: Call, x: Value) -> Value:
     if len(x.shape) != 3:
         raise refused(f"resizing a value of shape {[1, *x.shape]}", "resize images [1, c, h, w]")
     if call.node.get("antialias", 0) or call.node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
@@ -261,6 +268,8 @@ def _target_size(call: Call, x: Value) -> o.Pair:
         axes = call.node.get("axes")
         if axes is not None:
             wanted = _on_axes(wanted, axes, [1, *x.shape])
+        if len(call.value().shape) == 2 and len(wanted) == 3:
+            wanted = [*wanted, 1]
         if len(wanted) != 4 or wanted[:2] != [1, x.shape[0]] or min(wanted) < 1:
             raise refused(f"resizing {[1, *x.shape]} to {wanted}", "resize height and width only")
         return _checked_size(wanted[2], wanted[3])
@@ -269,6 +278,8 @@ def _target_size(call: Call, x: Value) -> o.Pair:
     scales = list(call.node.get("scales", [])) if found is None else [float(v) for v in found.reshape(-1)]
     if call.node.get("axes") is not None:
         scales = _on_axes(scales, call.node.get("axes"), [1.0] * 4)
+    if len(call.value().shape) == 2 and len(scales) == 3:
+        scales = [*scales, 1.0]
     if len(scales) != 4 or scales[:2] != [1.0, 1.0] or not all(0 < s < 4096 for s in scales):
         raise refused(f"resizing by {scales}", "scale height and width only")
     exact = [x.shape[1] * scales[2], x.shape[2] * scales[3]]

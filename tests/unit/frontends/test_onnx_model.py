@@ -233,6 +233,12 @@ def test_nearest_resizing_by_any_rule(rule: str, transform: str) -> None:
     compare(model([node], {"sizes": np.asarray([1, 4, 13, 10], np.int64)}))
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_resizing_a_series(mode: str) -> None:
+    node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode)
+    compare(model([node], {"scales": np.asarray([1, 1, 2], F)}, (1, 5, 12)), (5, 12))
+
+
 def test_nodes_without_readers_do_not_matter() -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["r"]),
