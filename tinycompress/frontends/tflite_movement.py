@@ -81,6 +81,8 @@ def _squeeze(g: GraphBuilder, op: FileOperator) -> None:
     check_arity(op, (1,))
     options, shape = op.read_options(tflite.SqueezeOptions), g.full_shape(op.inputs[0])
     named = [] if options is None else [options.SqueezeDims(i) for i in range(options.SqueezeDimsLength())]
+    if any(not -len(shape) <= d < len(shape) or shape[d] != 1 for d in named):
+        raise ModelError("TC-M206", f"drops axes {named} of {list(shape)}", where=op.label())
     dropped = {d % len(shape) for d in named} or {i for i, d in enumerate(shape) if d == 1}
     g.set_shape(op.outputs[0], tuple(d for i, d in enumerate(shape) if i not in dropped))
     _view(g, op)
@@ -225,7 +227,8 @@ def _gather(g: GraphBuilder, op: FileOperator) -> None:
     if g.is_quantized_apart(op.inputs[0], op.outputs[0]):
         raise unsupported(op, "its output has another scale than its input")
     shape, full = g.shape(op.inputs[0]), g.full_shape(op.inputs[0])
-    file_axis, axis = axis % len(full), g.axis(op, op.inputs[0], axis)
+    file_axis, axis = axis, g.axis(op, op.inputs[0], axis)
+    file_axis %= len(full)
     indices = g.integers(op, op.inputs[1])
     sizes = g.full_shape(op.inputs[1])
     g.set_shape(op.outputs[0], (*full[:file_axis], *sizes, *full[file_axis + 1 :]))

@@ -119,3 +119,17 @@ def test_fused_ops_stay_one_operator() -> None:
     y = file.op("MAX_POOL_2D", [x], file.activation((-1, 2, 3, 3)), "Pool2DOptions", StrideH=2, StrideW=2,
                 FilterHeight=2, FilterWidth=2, Padding=1)  # fmt: skip
     assert [type(op) for op in file.graph([x], [y]).ops] == [o.MaxPool2D]
+
+
+@pytest.mark.parametrize("kind", ["GATHER", "SQUEEZE"])
+def test_axes_of_a_scalar_are_refused(kind: str) -> None:
+    file = File()
+    x = file.activation((1, 4))
+    scalar = file.op("RESHAPE", [x, file.integers([4])], file.activation(()), "ReshapeOptions")
+    if kind == "GATHER":
+        y = file.op("GATHER", [scalar, file.integers([0])], file.activation((1, 1)), "GatherOptions")
+    else:
+        y = file.op("SQUEEZE", [scalar], file.activation((1, 1)), "SqueezeOptions", SqueezeDims=[0])
+    with pytest.raises(ModelError) as caught:
+        file.graph([x], [y])
+    assert caught.value.code == "TC-M206"
