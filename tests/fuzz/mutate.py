@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
+
+from tests.unit.frontends.tflite_edit import edited, schema
 
 EXTREMES = (0, 1, -1, 2, 127, 128, 255, 256, 65535, 65536, 2**24, 2**31 - 1, -(2**31), 2**30, -4, 1000000)
 WIDE = (*EXTREMES, 2**63 - 1, -(2**63), 2**40)
@@ -42,6 +46,44 @@ def _edit(data: bytearray, rng: np.random.Generator) -> None:
         data[at : at + length] = data[other : other + length]
     else:
         del data[at : at + int(rng.integers(1, 16))]
+
+
+def mutated_tables(data: bytes, seed: int) -> bytes:
+    """A TFLite file with one to three tables changed, still a well-formed flatbuffer."""
+    rng = np.random.default_rng(seed)
+
+    def edit(model: Any) -> None:
+        for _ in range(int(rng.integers(1, 4))):
+            _edit_table(model, rng)
+
+    return edited(data, edit)
+
+
+def _edit_table(model: Any, rng: np.random.Generator) -> None:
+    graph = model.subgraphs[0]
+    tensor = graph.tensors[int(rng.integers(len(graph.tensors)))]
+    op = graph.operators[int(rng.integers(len(graph.operators)))]
+    shape = [] if tensor.shape is None else [int(d) for d in tensor.shape]
+    data = model.buffers[tensor.buffer].data
+    kind = int(rng.integers(6))
+    if kind == 0 and shape:
+        shape[int(rng.integers(len(shape)))] = int(rng.choice([0, 1, 2, 3, 7, 1 << 20]))
+        tensor.shape = np.asarray(shape, np.int32)
+    elif kind == 1 and data is not None and tensor.type == schema.TensorType.INT32 and len(data) >= 4:
+        values = np.array(data, np.uint8).view(np.int32)
+        values[int(rng.integers(len(values)))] = int(rng.choice([0, -1, 1, 2, 3, 5, 100, 1 << 20, -5, 2**31 - 1]))
+        model.buffers[tensor.buffer].data = values.view(np.uint8)
+    elif kind == 2 and op.inputs is not None and len(op.inputs):
+        op.inputs = np.array(op.inputs)
+        op.inputs[int(rng.integers(len(op.inputs)))] = int(rng.integers(-1, len(graph.tensors)))
+    elif kind == 3:
+        tensor.shapeSignature = np.asarray([int(rng.choice([-1, 1, 2, d])) for d in shape], np.int32)
+    elif kind == 4:
+        op.opcodeIndex = int(rng.integers(len(model.operatorCodes)))
+    else:
+        code = model.operatorCodes[int(rng.integers(len(model.operatorCodes)))]
+        code.builtinCode = int(rng.integers(160))
+        code.deprecatedBuiltinCode = min(127, code.builtinCode)
 
 
 def mutated_fields(data: bytes, seed: int) -> bytes:

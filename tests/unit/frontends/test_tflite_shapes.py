@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.frontends.tflite_made import File
+from tests.unit.frontends.tflite_made import File, dense_on_sequence
 from tinycompress.errors import ModelError
 from tinycompress.execute.reference import run
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.ir.tensor import DType, QParams
+from tinycompress.ir.tensor import DType
 
 
 def batch_of(file: File, x: int) -> int:
@@ -33,24 +33,10 @@ def test_flatten_of_a_model_with_a_free_batch_imports() -> None:
 
 
 def test_dense_layer_on_a_sequence_imports_behind_computed_shapes() -> None:
-    """Keras reshapes [b, t, c] to [b · t, c], whose shape the file gives as [1, 1], and back."""
-    generator = np.random.default_rng(0)
-    file = File()
-    x = file.activation((-1, 6, 8))
-    shape = file.op("SHAPE", [x], file.activation((3,), DType.INT32), "ShapeOptions")
-    kept = file.op("GATHER", [shape, file.integers([0, 1])], file.activation((2,), DType.INT32), "GatherOptions")
-    rows = file.op("REDUCE_PROD", [kept, file.integers([0])], file.activation((), DType.INT32), "ReducerOptions")
-    wanted = file.op("PACK", [rows, file.integers(8)], file.activation((2,), DType.INT32), "PackOptions", ValuesCount=2)
-    flat = file.op("RESHAPE", [x, wanted], file.activation((-1, -1)), "ReshapeOptions")
-    weights = generator.integers(-127, 128, (5, 8)).astype(np.int8)
-    w = file.constant(weights, QParams.per_tensor(0.01, 0))
-    made = file.op("FULLY_CONNECTED", [flat, w, -1], file.activation((-1, 5)), "FullyConnectedOptions")
-    back = file.op("CONCATENATION", [kept, file.integers([5])], file.activation((3,), DType.INT32),
-                   "ConcatenationOptions")  # fmt: skip
-    y = file.op("RESHAPE", [made, back], file.activation((-1, 6, 5)), "ReshapeOptions")
+    file, x, y, weights = dense_on_sequence()
     graph = file.graph([x], [y])
     assert graph.tensors[graph.outputs[0]].shape == (6, 5)
-    values = generator.integers(-128, 128, (6, 8)).astype(np.int8)
+    values = np.random.default_rng(1).integers(-128, 128, (6, 8)).astype(np.int8)
     assert isinstance(graph, QuantGraph)
     found = run(graph, {graph.input_names[0]: values}).output
     expected = np.clip(np.rint((values.astype(int) - 3) @ weights.T.astype(int) * 0.01) + 3, -128, 127)

@@ -62,6 +62,25 @@ class File:
         return import_tflite(self.bytes(inputs, outputs), "net")
 
 
+def dense_on_sequence() -> tuple[File, int, int, np.ndarray]:
+    """(file, input, output, weights): Keras reshapes [b, t, c] to [b · t, c], which the file calls [1, 1], and back."""
+    generator = np.random.default_rng(0)
+    file = File()
+    x = file.activation((-1, 6, 8))
+    shape = file.op("SHAPE", [x], file.activation((3,), DType.INT32), "ShapeOptions")
+    kept = file.op("GATHER", [shape, file.integers([0, 1])], file.activation((2,), DType.INT32), "GatherOptions")
+    rows = file.op("REDUCE_PROD", [kept, file.integers([0])], file.activation((), DType.INT32), "ReducerOptions")
+    wanted = file.op("PACK", [rows, file.integers(8)], file.activation((2,), DType.INT32), "PackOptions", ValuesCount=2)
+    flat = file.op("RESHAPE", [x, wanted], file.activation((-1, -1)), "ReshapeOptions")
+    weights = generator.integers(-127, 128, (5, 8)).astype(np.int8)
+    w = file.constant(weights, QParams.per_tensor(0.01, 0))
+    made = file.op("FULLY_CONNECTED", [flat, w, -1], file.activation((-1, 5)), "FullyConnectedOptions")
+    back = file.op("CONCATENATION", [kept, file.integers([5])], file.activation((3,), DType.INT32),
+                   "ConcatenationOptions")  # fmt: skip
+    y = file.op("RESHAPE", [made, back], file.activation((-1, 6, 5)), "ReshapeOptions")
+    return file, x, y, weights
+
+
 def litert(data: bytes, values: np.ndarray) -> np.ndarray:
     """What LiteRT's reference kernels make of one input without batch; skips without the package."""
     module: Any = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert (extra dev)")
