@@ -105,6 +105,13 @@ def _leak(x: QParams, y: QParams, alpha: float) -> float:
     return float(product) / y.tensor_scale
 
 
+def abs_table(x: QParams, y: QParams, alpha: float = 0.0) -> Array:
+    """ABS: the distance from the zero point, rescaled."""
+    ratio = float(np.float32(x.tensor_scale)) / float(np.float32(y.tensor_scale))
+    distance = np.abs(_INPUTS - x.tensor_zero_point)
+    return _int8(requantize(distance, *quantize_multiplier(ratio)) + y.tensor_zero_point)
+
+
 def _rounded(function: Function) -> TableFunction:
     """The real function in float32, rounded half away from zero: TFLM's ELU, and what LiteRT looks up."""
 
@@ -134,6 +141,7 @@ TABLES: dict[Function, TableFunction] = {
     Function.TANH: tanh_table,
     Function.HARD_SWISH: hard_swish_table,
     Function.LEAKY_RELU: leaky_relu_table,
+    Function.ABS: abs_table,
     Function.ELU: _rounded(Function.ELU),
     Function.GELU: _rounded(Function.GELU),
     Function.GELU_TANH: _rounded(Function.GELU_TANH),

@@ -33,6 +33,7 @@ UNARY = {
     o.Function.HARD_SWISH: "HARD_SWISH",
     o.Function.LEAKY_RELU: "LEAKY_RELU",
     o.Function.ELU: "ELU",
+    o.Function.ABS: "ABS",
 }
 
 
@@ -168,7 +169,9 @@ def _table(e: TfliteBuilder, op: o.Table) -> None:
     if different:
         raise impossible(f"TFLM's {kind} differs from the table in {different} entries")
     options: dict[str, Any] = {"Alpha": op.alpha} if kind == "LEAKY_RELU" else {}
-    options_type = {"LEAKY_RELU": "LeakyReluOptions", "HARD_SWISH": "HardSwishOptions"}.get(kind, "")
+    options_type = {"LEAKY_RELU": "LeakyReluOptions", "HARD_SWISH": "HardSwishOptions", "ABS": "AbsOptions"}.get(
+        kind, ""
+    )
     e.emit(kind, [e.activation(op.inputs[0])], [e.activation(op.output)], options_type, **options)
 
 

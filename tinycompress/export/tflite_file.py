@@ -26,7 +26,7 @@ VERSIONS = {
     "ADD": 2, "SUB": 2, "MUL": 2, "MAXIMUM": 2, "MINIMUM": 2, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2, "MEAN": 2,
     "PAD": 2, "PADV2": 2, "CONCATENATION": 2, "TRANSPOSE": 2, "STRIDED_SLICE": 2, "SOFTMAX": 2, "LOG_SOFTMAX": 2,
     "RELU": 2, "RELU6": 2, "LOGISTIC": 2, "TANH": 2, "LEAKY_RELU": 2, "QUANTIZE": 2,
-    "RESIZE_NEAREST_NEIGHBOR": 2, "RESIZE_BILINEAR": 2,
+    "RESIZE_NEAREST_NEIGHBOR": 2, "RESIZE_BILINEAR": 2, "ABS": 2,
 }  # fmt: skip
 """Operator versions that stand for int8; others are version 1."""
 
