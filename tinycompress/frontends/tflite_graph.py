@@ -205,6 +205,13 @@ class GraphBuilder:
         """The IR name of an activation tensor, declared on first use."""
         tensor = self.file_tensor(index)
         name = self._activations.get(index)
+        if name is None and tensor.data is not None:
+            raise ModelError(
+                "TC-M205",
+                "is a constant where an activation is needed",
+                where=tensor.name,
+                fix="fold constants before the export; give recurrent layers no constant first state",
+            )
         if name is None:
             raise ModelError("TC-M206", f"tensor {tensor.name!r} is read before it is made", where=tensor.name)
         if name not in self.tensors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.frontends.tflite_made import File, dense_on_sequence
+from tests.unit.frontends.tflite_made import SCALE, File, dense_on_sequence
 from tinycompress.errors import ModelError
 from tinycompress.execute.reference import run
 from tinycompress.ir import ops as o
@@ -119,3 +119,13 @@ def test_axes_of_a_scalar_are_refused(kind: str) -> None:
     with pytest.raises(ModelError) as caught:
         file.graph([x], [y])
     assert caught.value.code == "TC-M206"
+
+
+def test_an_activation_that_is_a_constant_is_refused_as_such() -> None:
+    file = File()
+    x = file.activation((1, 4))
+    zeros = file.activation((1, 4))
+    file.op("FILL", [file.integers([1, 4]), file.constant(np.asarray(3, np.int8), SCALE)], zeros)
+    y = file.op("TANH", [zeros], file.activation((1, 4)))
+    with pytest.raises(ModelError, match="is a constant where an activation is needed"):
+        file.graph([x], [y])
