@@ -34,4 +34,9 @@ EXPLAIN = {
         "differently), a fused clamp to unusual bounds, an average pool with asymmetric padding. The message names each one. Export QDQ "
         "ONNX instead, or deploy with the generated C."
     ),
+    "TC-M208": (
+        "The file takes or gives quantized values, but everything between is computed in float: there is nothing to deploy as it is, and "
+        "nothing says what the float network's own inputs would be. Convert the source model in float and let `quantize` or `deploy` "
+        "calibrate it, or convert it with all its operators quantized."
+    ),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tinycompress.errors import ModelError
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, GraphInput
 from tinycompress.ir.tensor import DType
@@ -17,6 +18,19 @@ from tinycompress.ir.tensor import DType
 def has_integer_core(graph: Graph) -> bool:
     """Whether any operator computes on integers."""
     return any(all(_is_integer(graph, n) for n in (*op.inputs, *op.outputs)) for op in graph.ops)
+
+
+def require_float(graph: Graph) -> None:
+    """Raise ModelError TC-M208 when a network without an integer core has a quantized input or output all the same."""
+    for name in (*graph.input_names, *graph.outputs):
+        tensor = graph.tensors[name]
+        if tensor.qparams is not None:
+            raise ModelError(
+                "TC-M208",
+                f"{name} is {tensor.dtype.value}, but no operator computes on integers",
+                where=graph.name,
+                fix="convert the model with float inputs and outputs, or with its operators quantized",
+            )
 
 
 def cut_float_edges(graph: Graph) -> Graph:

@@ -79,6 +79,7 @@ def check_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
             "TC-M604",
             f"shape {list(dims)} has a dimension outside 1..{MAX_DIMENSION} or more than {MAX_ELEMENTS} elements",
             where=where,
+            fix="export with fixed shapes, none of them empty",
         )
     return dims
 

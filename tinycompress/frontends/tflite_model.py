@@ -12,7 +12,7 @@ import numpy as np
 
 from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.frontends import limits
-from tinycompress.frontends.cut import cut_float_edges, has_integer_core
+from tinycompress.frontends.cut import cut_float_edges, has_integer_core, require_float
 from tinycompress.frontends.names import safe_name
 from tinycompress.frontends.tflite_dilated import convert_dilated, dilated_convolutions
 from tinycompress.frontends.tflite_file import TfliteFile, parse
@@ -58,6 +58,7 @@ def import_tflite(data: bytes, name: str, where: str = "<bytes>") -> Graph | Qua
     graph = with_tables(verify(graph))
     if has_integer_core(graph):
         return to_quant_graph(cut_float_edges(graph))
+    require_float(graph)
     return graph
 
 

@@ -36,7 +36,8 @@ class Target:
     def require(self, wanted: Board) -> None:
         """Raise now rather than after a long build when there is nothing to run on.
 
-        DeviceError TC-D190 without a board, TC-D101 and TC-D102 for a port that is not there or not ours, TC-D331 when the emulator has no model of it.
+        DeviceError TC-D190 without a board, TC-D101 and TC-D102 for a port that is not there or not ours, TC-D331 when
+        the emulator has no model of it.
         """
         if not self.emulate:
             self._find_port(wanted)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.oracle.tflm_oracle import Tflm
 from tests.unit.frontends.tflite_made import SCALE, File, litert
-from tinycompress.errors import UnsupportedOpError
+from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.execute import float_reference, reference
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import QuantGraph
@@ -80,6 +80,16 @@ def test_sums_and_differences_of_floats() -> None:
     }
     _, b, c = values.values()
     np.testing.assert_allclose(float_reference.run(graph, values).output, (b + c) ** 2, rtol=1e-5)
+
+
+def test_integers_around_float_operators_alone_are_refused() -> None:
+    file = File()
+    x, y = file.activation((1, 5)), file.activation((1, 5))
+    real = [file.op("DEQUANTIZE", [x], file.activation((1, 5), DType.FLOAT32)) for _ in range(2)]
+    made = file.op("ADD_N", real, file.activation((1, 5), DType.FLOAT32))
+    file.op("QUANTIZE", [made], y)
+    with pytest.raises(ModelError, match="int8, but no operator computes on integers"):
+        file.graph([x], [y])
 
 
 @pytest.mark.parametrize("kind", ["NEG", "ELU", "SQUARE"])
