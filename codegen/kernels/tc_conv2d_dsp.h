@@ -296,7 +296,7 @@ TC_INLINE void tc_conv2d_pointwise_rows_dsp(const tc_conv2d_s8_dsp_params *p, co
 
 /* Windows whose rows are one group of 4 values, column by column of the output: an input row is widened once, and the
  * window of the next output row begins `stride_height` groups further on. An odd last column is paired with itself one
- * output row further down. */
+ * output row further down; of an odd number of rows the last but one is computed twice. */
 TC_INLINE void tc_conv2d_columns_dsp(const tc_conv2d_s8_dsp_params *p, const int8_t *const *in_rows,
                                      int8_t *const *out_rows, int32_t n_rows, int32_t *acts, int8_t *spill)
 {
@@ -304,15 +304,17 @@ TC_INLINE void tc_conv2d_columns_dsp(const tc_conv2d_s8_dsp_params *p, const int
     const int32_t taken = (n_rows - 1) * below + p->kernel_height;
     for (int32_t x = 0; x < p->output_width; x += 2) {
         const int32_t is_pair = x + 1 < p->output_width;
+        const int32_t ahead = is_pair || n_rows == 1 ? 0 : below;
         for (int32_t i = 0; i < taken; i++) {
-            const int32_t second = is_pair || i + below >= taken ? i : i + below;
+            const int32_t second = i + ahead < taken ? i + ahead : i;
             (void)tc_conv2d_gather_part_dsp(p, in_rows[i], x, acts + 4 * i, spill + 4, NULL);
             (void)tc_conv2d_gather_part_dsp(p, in_rows[second], x + is_pair, acts + 4 * i + 2, spill + 4, NULL);
         }
         for (int32_t y = 0; y < n_rows; y += is_pair ? 1 : 2) {
-            int8_t *a = out_rows[y] + x * p->output_channels;
-            int8_t *b = is_pair ? a + p->output_channels : out_rows[y + (y + 1 < n_rows)] + x * p->output_channels;
-            tc_conv2d_pixels_dsp(p, acts + 4 * y * below, a, b, spill);
+            const int32_t top = y - (ahead > 0 && y + 1 == n_rows);
+            int8_t *a = out_rows[top] + x * p->output_channels;
+            int8_t *b = is_pair ? a + p->output_channels : out_rows[top + (ahead > 0)] + x * p->output_channels;
+            tc_conv2d_pixels_dsp(p, acts + 4 * top * below, a, b, spill);
         }
     }
 }

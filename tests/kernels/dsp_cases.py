@@ -236,6 +236,9 @@ def _conv2d_cases() -> list[Case]:
         conv2d(direct, "pointwise-odd", (3, 3, 30), 19, (1, 1), relu=False, zero_points=(-5, 14)),
         conv2d(direct, "pointwise-strided", (5, 7, 12), 3, (1, 1), stride=(2, 2), zero_points=(7, -128)),
         conv2d(direct, "stride2", (8, 8, 16), 32, (3, 3), stride=(2, 2), padding=down),
+        conv2d(direct, "columns", (7, 2, 2), 1, (3, 2), stride=(2, 2), zero_points=(127, 0)),
+        conv2d(direct, "columns-series", (9, 6, 1), 3, (5, 4), stride=(2, 1), relu=False, zero_points=(5, -9)),
+        conv2d(direct, "columns-one-row", (5, 7, 4), 3, (5, 1), relu=False, zero_points=(-4, 11)),
         conv2d(direct, "rgb", (12, 12, 3), 8, (3, 3), stride=(2, 2), padding=down, zero_points=(-1, -128)),
         conv2d(
             direct, "spectrum", (11, 10, 1), 6, (10, 4), stride=(2, 2), padding=(4, 1, 5, 1), zero_points=(83, -128)

@@ -26,6 +26,28 @@ def test_conv2d_equals_the_reference(window: dict[str, object], inputs: int, out
             h.check(variant, graph, rng)
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    run=st.sampled_from([(1, 4), (2, 2), (4, 1)]),
+    rows=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    outputs=st.integers(1, 4),
+    seed=st.integers(0, 999),
+)
+def test_windows_of_four_values_a_row_equal_the_reference(
+    run: o.Pair, rows: o.Pair, size: o.Pair, outputs: int, seed: int
+) -> None:
+    """Window rows of one group, more of them than the stride: all sizes of output, odd ones too."""
+    stride, height = rows[0], rows[0] + rows[1]
+    shape = ((size[0] - 1) * stride + height, size[1] - 1 + run[0], run[1])
+    variant = next(v for v in DSP[o.Conv2D] if v.name == "conv2d_s8_dsp")
+    case = conv2d(
+        variant, "columns", shape, outputs, (height, run[0]), stride=(stride, 1), relu=False, zero_points=(5, -9),
+        seed=seed,
+    )  # fmt: skip
+    h.check(variant, case.graph, np.random.default_rng(seed))
+
+
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     stride=st.integers(1, 2),
