@@ -102,6 +102,7 @@ class LayerCosts:
         is_own = isinstance(graph, QuantGraph) and all(graph.tensors[n].shape == s for n, s in inputs.items())
         if not (is_own and (output is None or graph.tensors[op.outputs[0]].shape == output)):
             graph = self._as_quantized(op, inputs, output)
+            (op,) = graph.ops
         variants = usable(op, graph, self._table, has_dsp=self._has_dsp)
         if not variants:
             return self._without_kernel(op, graph)

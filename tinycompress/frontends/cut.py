@@ -24,7 +24,7 @@ def require_float(graph: Graph) -> None:
     """Raise ModelError TC-M208 when a network without an integer core has a quantized input or output all the same."""
     for name in (*graph.input_names, *graph.outputs):
         tensor = graph.tensors[name]
-        if tensor.qparams is not None:
+        if tensor.dtype in (DType.INT8, DType.INT16):
             raise ModelError(
                 "TC-M208",
                 f"{name} is {tensor.dtype.value}, but no operator computes on integers",
