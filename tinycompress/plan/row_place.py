@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tinycompress.cost.scalar import round_up
 from tinycompress.cost.working_set import SCRATCH_ALIGN, TENSOR_ALIGN
 from tinycompress.plan.row_net import RowNet
 
@@ -179,7 +180,7 @@ class _Arena:
             if starts[i] >= address:
                 break
             if stops[i] > address:
-                address = -(-int(stops[i]) // item.alignment) * item.alignment
+                address = int(round_up(int(stops[i]), item.alignment))
         return address
 
     def put(self, item: Item, address: int) -> None:

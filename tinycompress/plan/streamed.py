@@ -205,7 +205,7 @@ def assemble(graph: QuantGraph, made: Streamed, padding: tuple[tuple[int, int], 
         pending[len(made.choices)] = iter(tuple(Step(INPUT_ROWS, row, 1) for row in rows))
     steps: tuple[Step, ...] = tuple(next(pending[node]) for node in made.order.nodes)
     _, live = peak_of(made.net, made.order.nodes)
-    bound = -(-made.order.lower_bound // TENSOR_ALIGN) * TENSOR_ALIGN + made.progress_bytes
+    bound = int(round_up(made.order.lower_bound, TENSOR_ALIGN)) + made.progress_bytes
     by_layer = [(size, -index, step.layer) for index, (size, step) in enumerate(zip(live, steps, strict=True))]
     peak = max((entry for entry in by_layer if entry[2] != INPUT_ROWS), default=(0, 0, 0))[2]
     return Plan(
