@@ -25,7 +25,7 @@ class TinycompressError(Exception):
     `code` is a stable id such as ``TC-M102`` (`tinycompress explain CODE` prints the long text), `where` names the
     node, file, key or port, `fix` is the next thing to try. `exit_code` is the process status the CLI ends with.
     `known` holds what was found out before the failure, as JSON values: ``stages`` of a compression, the ``nearest``
-    budget that can be met.
+    budget that can be met, the ``layers`` of a plan that is over budget.
     """
 
     exit_code: ClassVar[int] = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,12 +84,53 @@ def test_json_is_one_document_when_a_budget_is_missed(
     assert status == document["failure"]["exit_code"] == 4
     assert document["failure"]["code"] == code
     assert f"error[{code}]: {document['failure']['what']}" in err
-    assert ("layers" in document) == has_report
+    assert document["layers"][0]["live_bytes"] > 0
     assert has_report == (tmp_path / "run" / "report.json").exists()
     if has_report:
         assert document == json.loads((tmp_path / "run" / "report.json").read_text())
         (limit,) = document["limits"]
         assert limit["used"] > limit["limit"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (("--ram", "100"), "TC-B101"),
+        (("--ram", "100", "--schedule", "layers"), "TC-B101"),
+        (("--flash", "100"), "TC-B102"),
+        (("--flash", "1000"), "TC-B112"),
+        (("--recipe", "macs.toml"), "TC-B113"),
+    ],
+)
+def test_what_does_not_fit_is_shown_layer_by_layer(
+    flags: tuple[str, ...], code: str, inside: Callable[..., Outcome], model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "macs.toml").write_text("[budget]\nmacs = 10\n")
+    for command in (("deploy", "--emulate"), ("build",)):
+        arguments = (*command, model, *flags, "--run", "run")
+        status, out, err = inside(*arguments)
+        assert status == 4
+        assert f"error[{code}]" in err
+        assert "fix: compress the float network" in err
+        table = out.splitlines()
+        assert table[0].split()[-4:] == ["MACs", "weights", "scratch", "live"]
+        assert [line.split()[0] for line in table[1:3]] == ["0", "1"]
+        assert "most RAM" in out
+        assert "most flash" in out
+        document = json.loads(inside(*arguments, "--json")[1])
+        assert document["failure"]["code"] == code
+        assert [layer["name"] for layer in document["layers"]] == [line.split()[1] for line in table[1:3]]
+
+
+def test_the_layers_shown_are_of_the_plan_that_the_message_is_about(
+    inside: Callable[..., Outcome], model: Path
+) -> None:
+    for flags in (("--ram", "100"), ("--ram", "100", "--schedule", "layers"), ("--flash", "100")):
+        status, out, _ = inside("analyze", model, *flags, "--json")
+        found = json.loads(out)
+        (need,) = re.findall(r"need[s]? (\d+) B", found["verdict"])
+        assert status == 4
+        assert int(need) == found["weights_bytes" if "--flash" in flags else "ram_bytes"]
 
 
 def test_json_holds_the_failure_of_any_command(inside: Callable[..., Outcome]) -> None:

@@ -136,12 +136,12 @@ def run(arguments: list[str]) -> int:
     try:
         code = _invoke(command, arguments)
     except TinycompressError as error:
-        from tinycompress.cli.output import print_json, print_stages
+        from tinycompress.cli.output import print_json, print_known
 
         if "--json" in arguments:
             print_json({"failure": error.facts(), **error.known})
-        elif "stages" in error.known:
-            print_stages(error.known["stages"])
+        else:
+            print_known(error.known)
         print_diagnostic(error)
         return error.exit_code
     except click.exceptions.Abort:

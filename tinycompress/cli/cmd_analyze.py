@@ -8,7 +8,7 @@ import typer
 
 from tinycompress.cli import options as opt
 from tinycompress.cli.app import app
-from tinycompress.cli.output import print_table, say
+from tinycompress.cli.output import print_layers
 
 if TYPE_CHECKING:
     from tinycompress.config import Config
@@ -36,15 +36,6 @@ def analyze(
     with opt.open_pipeline(as_it_is, run, False) as pipeline:
         result = pipeline.analyze(front=pareto)
     if not json:
-        from tinycompress.report.text import LAYER_HEADER, LAYER_RIGHT, bar, first_to_shrink, layer_cells
-
-        peak = max((layer.live_bytes for layer in result.layers), default=0)
-        bars = (bar(layer.live_bytes, peak) for layer in result.layers)
-        rows = [(*cells, marks) for cells, marks in zip(layer_cells(result.layers), bars, strict=True)]
-        print_table((*LAYER_HEADER, ""), rows, right=LAYER_RIGHT)
-        say("")
-        for line in first_to_shrink(result.layers):
-            say(line)
-        say("")
+        print_layers(result.layers)
     opt.emit(json, result, result.summary())
     raise typer.Exit(0 if result.fits else 4)

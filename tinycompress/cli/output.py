@@ -7,11 +7,14 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tinycompress.cli.app import check_interrupt, printable, wants_colour
+
+if TYPE_CHECKING:
+    from tinycompress.report.model import Layer
 
 
 def print_json(value: Any) -> None:
@@ -39,6 +42,31 @@ def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
     from tinycompress.report.compression import STAGE_HEADER, STAGE_RIGHT, stage_rows
 
     print_table(STAGE_HEADER, stage_rows(stages), right=STAGE_RIGHT)
+
+
+def print_layers(layers: Sequence[Layer]) -> None:
+    """The table of a plan's layers, with a bar of the bytes live in each, and where a smaller network begins."""
+    from tinycompress.report.text import LAYER_HEADER, LAYER_RIGHT, bar, first_to_shrink, layer_cells
+
+    peak = max((layer.live_bytes for layer in layers), default=0)
+    bars = (bar(layer.live_bytes, peak) for layer in layers)
+    rows = [(*cells, marks) for cells, marks in zip(layer_cells(layers), bars, strict=True)]
+    print_table((*LAYER_HEADER, ""), rows, right=LAYER_RIGHT)
+    say("")
+    for line in first_to_shrink(layers):
+        say(line)
+    say("")
+
+
+def print_known(known: Mapping[str, Any]) -> None:
+    """The tables of what a command found out before it failed."""
+    if "stages" in known:
+        print_stages(known["stages"])
+    if "layers" in known:
+        from tinycompress.codec import decode
+        from tinycompress.report.model import Layer
+
+        print_layers([decode(Layer, layer) for layer in known["layers"]])
 
 
 class ProgressLine:

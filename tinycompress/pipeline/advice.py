@@ -11,9 +11,12 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from tinycompress.codec import encode
 from tinycompress.config import Config
 from tinycompress.errors import BudgetError, QualityError, TinycompressError
 from tinycompress.ir.graph import QuantGraph
+from tinycompress.pipeline.reporting import layer_reports
+from tinycompress.plan import OverBudget
 
 if TYPE_CHECKING:
     from tinycompress.pipeline.stages import Pipeline
@@ -40,11 +43,13 @@ MODEL = ""
 
 @contextlib.contextmanager
 def advising(pipeline: Pipeline) -> Iterator[None]:
-    """Budgets missed inside say in `fix` which command comes next."""
+    """Budgets missed inside say in `fix` which command comes next, and a plan's with which `layers` it missed them."""
     try:
         yield
     except (BudgetError, QualityError) as error:
         error.fix = advice(error, pipeline)
+        if isinstance(error, OverBudget):
+            error.known = {"layers": encode(layer_reports(error.plan, None, counted=True))}
         raise
 
 

@@ -12,7 +12,7 @@ from tinycompress.ir.graph import QuantGraph
 from tinycompress.pipeline.peak import LiveTensor, live_at_peak
 from tinycompress.pipeline.planning import estimated_code, plan_beside_code, require_macs, weights_limit
 from tinycompress.pipeline.reporting import feed_notes, layer_reports, model_report
-from tinycompress.plan import Plan, plan
+from tinycompress.plan import OverBudget, Plan
 from tinycompress.plan.feed import Feed
 from tinycompress.plan.front import memory_front
 from tinycompress.plan.planner import Schedule
@@ -89,20 +89,17 @@ def analyze(
     front: bool = False,
     advise: Callable[[BudgetError], str | None] = lambda error: error.fix,
 ) -> Analysis:
-    """Plan within the budgets (default: all the board has); where that fails, plan without and say what is exceeded.
+    """Plan within the budgets (default: all the board has); where that fails, show the nearest and what it exceeds.
 
     With `front` also what other RAM budgets would buy, from the smallest streamed plan to the fastest.
     """
-    missed, chosen = None, None
+    missed = None
     try:
         chosen = plan_beside_code(graph, board, budget, schedule=schedule, feed=feed)
-        require_macs(graph, budget)
+        require_macs(chosen, budget)
         _require_flash(chosen, budget)
-    except BudgetError as error:
-        missed = error
-        is_short_of_ram = error.code == "TC-B101" and schedule != "layers"
-        nearest: Schedule = "streamed" if is_short_of_ram else "auto"
-        chosen = chosen or plan(graph, has_dsp=board.has_dsp, schedule=nearest)
+    except OverBudget as error:
+        missed, chosen = error, error.plan
     return Analysis(
         model=model_report(chosen),
         board=board.id,
@@ -124,13 +121,14 @@ def analyze(
 
 
 def _require_flash(chosen: Plan, budget: BudgetSection) -> None:
-    """Raise BudgetError TC-B112 when weights and estimated code exceed the flash budget; what is linked decides."""
+    """Raise OverBudget TC-B112 when weights and estimated code exceed the flash budget; what is linked decides."""
     code = estimated_code(chosen)
     if budget.flash_bytes is not None and chosen.weights_bytes + code > budget.flash_bytes:
-        raise BudgetError(
+        raise OverBudget(
             "TC-B112",
             f"weights need {chosen.weights_bytes} B and the code about {code} B (estimated), the budget is "
             f"{budget.flash_bytes} B: over by about {chosen.weights_bytes + code - budget.flash_bytes} B",
+            chosen,
         )
 
 

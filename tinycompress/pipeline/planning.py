@@ -10,7 +10,7 @@ from tinycompress.cost.code import code_bytes as sum_of_code
 from tinycompress.cost.macs import graph_shapes, macs, op_macs
 from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.plan import Plan, plan
+from tinycompress.plan import OverBudget, Plan, plan
 from tinycompress.plan.feed import Feed
 from tinycompress.plan.planner import Schedule
 
@@ -35,7 +35,7 @@ def plan_for(
     The stack's share of RAM and FLASH_FOR_CODE_BYTES of flash stay free. Without a flash budget, large packings that
     gain little are not taken (`choose.spare_flash`); with one, the fastest inside it. ``streamed`` without a RAM budget
     takes the smallest arena, with one the fastest plan inside it; ``auto`` streams only what does not fit otherwise;
-    `feed` rows is streamed either way (`plan.plan`). BudgetError TC-B101 (RAM) or TC-B102 (flash) when it does not fit.
+    `feed` rows is streamed either way (`plan.plan`). OverBudget TC-B101 (RAM) or TC-B102 (flash) when it does not fit.
     """
     board_ram = board.ram_bytes - board.stack_bytes
     ram = board_ram if ram_bytes is None else ram_bytes
@@ -93,15 +93,16 @@ def weights_limit(budget: BudgetSection, code_bytes: int) -> int | None:
     return min(limits) if limits else None
 
 
-def require_macs(graph: QuantGraph, budget: BudgetSection) -> None:
-    """Raise BudgetError TC-B113 when the network does more multiply-accumulates than the budget allows."""
-    count = macs(graph)
+def require_macs(plan: Plan, budget: BudgetSection) -> None:
+    """Raise OverBudget TC-B113 when the network does more multiply-accumulates than the budget allows."""
+    count = macs(plan.graph)
     if budget.macs is not None and count > budget.macs:
-        shapes = graph_shapes(graph)
-        most = max(graph.ops, key=lambda op: op_macs(op, shapes))
-        raise BudgetError(
+        shapes = graph_shapes(plan.graph)
+        most = max(plan.graph.ops, key=lambda op: op_macs(op, shapes))
+        raise OverBudget(
             "TC-B113",
             f"{count:,} MACs, the budget is {budget.macs:,.0f}: over by {count - budget.macs:,.0f}",
+            plan,
             where=f"most in layer {most.name}",
             fix="compress the model to this budget",
         )
@@ -113,25 +114,26 @@ def excess_flash(firmware: Firmware, budget: BudgetSection) -> int:
 
 
 def require_fit(plan: Plan, firmware: Firmware, budget: BudgetSection) -> None:
-    """Raise BudgetError TC-B112 when the library as it is linked exceeds the budget for flash or RAM."""
+    """Raise OverBudget TC-B112 when the library as it is linked exceeds the budget for flash or RAM."""
     sizes = firmware.library_sizes
     over = excess_flash(firmware, budget)
     if over > 0:
         largest = max(plan.layers, key=lambda layer: layer.packed.weights_bytes)
-        raise BudgetError(
+        raise OverBudget(
             "TC-B112",
             f"the library takes {sizes.flash_bytes} B of flash ({plan.weights_bytes} B weights, "
             f"{sizes.flash_bytes - plan.weights_bytes} B code and other constants), the budget is "
-            f"{budget.flash_bytes} B: "
-            f"over by {over} B",
+            f"{budget.flash_bytes} B: over by {over} B",
+            plan,
             where=f"the largest weights are those of layer {largest.index} {largest.op.name}",
             fix="compress the model to this budget",
         )
     ram = plan.arena_bytes + plan.state_bytes + sizes.ram_bytes
     if budget.ram_bytes is not None and ram > budget.ram_bytes:
-        raise BudgetError(
+        raise OverBudget(
             "TC-B112",
             f"the library takes {ram} B of RAM ({plan.arena_bytes} B arena, {plan.state_bytes} B state, "
             f"{sizes.ram_bytes} B static), the budget is {budget.ram_bytes} B: over by {ram - budget.ram_bytes} B",
+            plan,
             fix="compress the model to this budget",
         )

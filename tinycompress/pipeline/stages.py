@@ -198,9 +198,10 @@ class Pipeline:
 
         graph, budget, how = self.quantized, self.config.budget, self.config.plan
         with advising(self):
-            require_macs(graph, budget)
             self.progress("plan", f"{graph.name} for {self.board.id}")
-            return plan_beside_code(graph, self.board, budget, schedule=how.schedule, feed=how.feed)
+            made = plan_beside_code(graph, self.board, budget, schedule=how.schedule, feed=how.feed)
+            require_macs(made, budget)
+            return made
 
     def _plan_beside(self, other_bytes: int) -> Plan:
         """The plan that leaves `other_bytes` of the flash budget to the library's code and other constants."""

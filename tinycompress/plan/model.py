@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.ops import Op
 from tinycompress.kernels.catalogue import KernelVariant, PackedKernel
@@ -133,3 +134,11 @@ class Plan:
     def state_bytes(self) -> int:
         """Bytes of the state struct kept between inferences."""
         return sum(self.graph.tensors[s.read].bytes for s in self.graph.states)
+
+
+class OverBudget(BudgetError):
+    """A plan exceeds a limit: `plan` is the one whose numbers the message states, the nearest that was found."""
+
+    def __init__(self, code: str, what: str, plan: Plan, *, where: str | None = None, fix: str | None = None) -> None:
+        super().__init__(code, what, where=where, fix=fix)
+        self.plan = plan

@@ -9,14 +9,14 @@ from typing import Literal
 
 from tinycompress.cost.order import all_orders, best_order
 from tinycompress.cost.working_set import Buffer, Workload, buffers, last_uses, live_bytes, storage_roots, workload
-from tinycompress.errors import BudgetError, UnsupportedOpError
+from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.kernels import KERNELS
 from tinycompress.kernels.catalogue import KernelTable
 from tinycompress.plan.check import check
 from tinycompress.plan.choose import Choice, cheapest, shrink_flash, shrink_scratch, spare_flash
 from tinycompress.plan.feed import Feed, fed_input
-from tinycompress.plan.model import LayerPlan, Placement, Plan
+from tinycompress.plan.model import LayerPlan, OverBudget, Placement, Plan
 from tinycompress.plan.place import Placed, place
 from tinycompress.plan.program import layer_by_layer
 from tinycompress.plan.row_search import STATE_BUDGET
@@ -64,7 +64,7 @@ def plan(
     With `feed` 'rows' the plan is streamed and the caller gives the input row by row: only the rows still needed are in
     memory (ConfigError TC-C134 with 'layers', UnsupportedOpError TC-M506 for several inputs).
     `ram_bytes` limits arena and state, `flash_bytes` the packed weights; cheaper kernels give way to smaller ones
-    before BudgetError TC-B101 (RAM) or TC-B102 (flash) says by how much and at which layer; `board` names the limit.
+    before OverBudget TC-B101 (RAM) or TC-B102 (flash) says by how much and at which layer; `board` names the limit.
     With `spares_flash`, packings that cost much flash for little speed are not taken (`choose.spare_flash`).
     `state_budget` bounds the exact search for streamed orders. Raises UnsupportedOpError TC-M502 when an operator has
     no exact kernel.
@@ -263,19 +263,21 @@ def _enforce(plan: Plan, ram_bytes: int | None, flash_bytes: int | None, board: 
     need = plan.arena_bytes + plan.state_bytes
     if ram_bytes is not None and need > ram_bytes:
         what = "arena" if not plan.state_bytes else "arena and state"
-        raise BudgetError(
+        raise OverBudget(
             "TC-B101",
             f"{what} needs {need} B, {board} has {ram_bytes} B: over by {need - ram_bytes} B at {where}",
+            plan,
             where=where,
             fix="compress the model to this budget" + (", or stream it" if plan.schedule == "layers" else ""),
         )
     if flash_bytes is not None and plan.weights_bytes > flash_bytes:
         largest = max(plan.layers, key=lambda item: item.packed.weights_bytes)
-        raise BudgetError(
+        raise OverBudget(
             "TC-B102",
             f"weights need {plan.weights_bytes} B, {board} has {flash_bytes} B: over by "
             f"{plan.weights_bytes - flash_bytes} B; the largest is layer {largest.index} {largest.op.name} with "
             f"{largest.packed.weights_bytes} B",
+            plan,
             where=f"layer {largest.index} {largest.op.name}",
             fix="compress the model to this budget",
         )
