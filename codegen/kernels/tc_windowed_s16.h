@@ -41,6 +41,13 @@ static inline int32_t tc_requantize_wide(int64_t x, int32_t multiplier, int32_t 
     return (int32_t)((x * reduced + ((int64_t)1 << (total - 1))) >> total);
 }
 
+/* A sum of products and bias at the output's scale: of 64 bits, or, where it is not wide, wrapping at 32. */
+static inline int32_t tc_requantize_s16(int64_t sum, int32_t is_wide, int32_t multiplier, int32_t shift)
+{
+    return is_wide ? tc_requantize_wide(sum, multiplier, shift)
+                   : tc_requantize((int32_t)(uint32_t)sum, multiplier, shift);
+}
+
 /* The sum of one output's products and its bias; padding adds nothing. `start` is the window's first column, `channel`
  * the group's first input channel. */
 static inline int64_t tc_windowed_s16_sum(const tc_windowed_s16_params *p, const int8_t *const *rows, int32_t start,
@@ -74,9 +81,8 @@ static inline void tc_windowed_s16_rows(const tc_windowed_s16_params *p, const i
             const int32_t start = x * p->stride_width - p->pad_left;
             const int64_t sum =
                 tc_windowed_s16_sum(p, in_rows + r * p->stride_height, start, o / outputs * channels, o);
-            const int32_t multiplier = p->multiplier[o * p->requant_step], shift = p->shift[o * p->requant_step];
-            const int32_t y = p->is_wide ? tc_requantize_wide(sum, multiplier, shift)
-                                         : tc_requantize((int32_t)(uint32_t)sum, multiplier, shift);
+            const int32_t at = o * p->requant_step;
+            const int32_t y = tc_requantize_s16(sum, p->is_wide, p->multiplier[at], p->shift[at]);
             tc_store(out_rows[r], 2, i, tc_clamp(y, p->activation_min, p->activation_max));
         }
     }

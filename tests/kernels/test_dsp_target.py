@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from tests.kernels import dsp_cases, int16_cases
 from tests.kernels import dsp_image as image
-from tests.kernels.dsp_cases import all_cases
 
 
+@pytest.mark.parametrize("family", [dsp_cases, int16_cases])
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])
-def test_every_kernel_is_exact_on_the_target(toolchain: str, tmp_path: Path) -> None:
+def test_every_kernel_is_exact_on_the_target(toolchain: str, family: ModuleType, tmp_path: Path) -> None:
     reason = image.missing_tool(toolchain)
     if reason is not None:
         pytest.skip(reason)
-    cases = all_cases()
+    cases = family.all_cases()
     unsupported = [c.name for c in cases if not c.variant.supports(c.op, c.graph)]
     assert unsupported == []
     outcomes = image.run(image.build(cases, toolchain, tmp_path))

@@ -75,11 +75,16 @@ def requantize_wide(values: NDArray[Any], multiplier: Any, shift: Any) -> Int64:
 
     The result is rounded once, whatever the rounding of the graph, and wraps at 32 bits. Shifts are at most 7.
     """
-    m = np.asarray(multiplier, dtype=np.int64)
     total = 15 - np.asarray(shift, dtype=np.int64)
-    reduced = np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
-    result = (np.asarray(values, dtype=np.int64) * reduced + (np.int64(1) << (total - 1))) >> total
+    scaled = np.asarray(values, dtype=np.int64) * reduced_multiplier(multiplier)
+    result = (scaled + (np.int64(1) << (total - 1))) >> total
     return (result + 2**31) % 2**32 - 2**31
+
+
+def reduced_multiplier(multiplier: Any) -> Int64:
+    """A Q31 multiplier rounded to Q15, ties up, at most 2^15 − 1."""
+    m = np.asarray(multiplier, dtype=np.int64)
+    return np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
 
 
 def quantize_values(real: NDArray[Any], qparams: QParams, dtype: DType) -> NDArray[Any]:

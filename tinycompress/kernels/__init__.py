@@ -14,6 +14,7 @@ from tinycompress.kernels import (
     conv2d,
     conv2d_dsp,
     conv2d_grouped_dsp,
+    conv2d_int16_dsp,
     conv2d_packed_dsp,
     depthwise,
     depthwise_dsp,
@@ -79,6 +80,7 @@ DSP: KernelTable = {
         *conv2d_dsp.CONV2D,
         *conv2d_packed_dsp.CONV2D_PACKED,
         *conv2d_grouped_dsp.GROUPED,
+        *conv2d_int16_dsp.CONV2D,
     ),
     o.DepthwiseConv2D: (
         *depthwise_dsp.DEPTHWISE,
