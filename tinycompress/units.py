@@ -42,6 +42,21 @@ def format_resource(name: str, value: float) -> str:
     return format_ms(value) if name.endswith("_ms") else format_count(value)
 
 
+_RESOURCES = {
+    "ram_bytes": "RAM",
+    "flash_bytes": "flash",
+    "weights_bytes": "weights",
+    "macs": "MACs",
+    "latency_ms": "latency",
+    "min_accuracy": "accuracy",
+}
+
+
+def resource_name(key: str) -> str:
+    """How people call a budget or resource, by its key in recipes: ``ram_bytes`` → ``'RAM'``."""
+    return _RESOURCES.get(key, key)
+
+
 def parse_bytes(text: str | int) -> int:
     """``'64KB'``, ``'1.5 MB'``, ``'4096'`` or an int → bytes (1 KB = 1024 B).
 

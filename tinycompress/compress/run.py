@@ -373,7 +373,7 @@ class _Run:
         checkpoint.resume(training)
         for epoch in range(training.done, settings.epochs):
             loss = training.epoch()
-            self.progress("qat", f"epoch {epoch + 1}/{settings.epochs} loss {loss:.4f}", (epoch + 1) / settings.epochs)
+            self.progress("qat", f"epoch {epoch + 1}/{settings.epochs}, loss {loss:.4f}", (epoch + 1) / settings.epochs)
             checkpoint.keep(training, epoch)
         return module
 

@@ -49,7 +49,7 @@ class Hook(Protocol):
     def after_epoch(self, trainer: Trainer, epoch: int) -> None: ...
 
     def status(self) -> str:
-        """What progress adds to its line; empty or starting with a space."""
+        """What progress adds to its line; empty or starting with a semicolon."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -185,7 +185,7 @@ class Trainer:
         size = sum(p.numel() for _, _, p in self.network.parameters())
         line = Epoch(epoch, loss, score, self._rate(), time.perf_counter() - started, size)
         self.history.append(line)
-        text = f"epoch {epoch + 1}/{self.settings.epochs} loss {loss:.4f} {self.task.metric_name} {score:.4f}"
+        text = f"epoch {epoch + 1}/{self.settings.epochs}, loss {loss:.4f}, {self.task.metric_name} {score:.4f}"
         text += "" if self.hook is None else self.hook.status()
         self.progress(self.stage, text, (epoch + 1) / self.settings.epochs)
 

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tinycompress.report.model import Layer, Limit, Report
-from tinycompress.units import format_bytes, format_count, format_ms
+from tinycompress.units import format_bytes, format_count, format_ms, resource_name
 
 Row = tuple[str, str, str]
-
-_LIMITS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "ram_bytes": ("RAM", lambda value: f"{value:,.0f} B"),
-    "flash_bytes": ("flash", lambda value: f"{value:,.0f} B"),
-    "weights_bytes": ("weights", lambda value: f"{value:,.0f} B"),
-    "macs": ("MACs", lambda value: f"{value:,.0f}"),
-    "instructions": ("instructions", lambda value: f"{value:,.0f}"),
-    "latency_ms": ("latency", format_ms),
-    "min_accuracy": ("accuracy", lambda value: f"{value:.4f}"),
-}
-"""How the budgets are called and written, by their key in the recipe."""
 
 _CLOSE = 0.9
 """Layers that hold at least this share of the peak are counted beside it: shrinking one of them alone gains little."""
@@ -94,16 +83,23 @@ def _time_rows(report: Report) -> list[Row]:
 
 def limit_row(limit: Limit) -> Row:
     """One budget: what was used of it, the share, and whether it is kept."""
-    name, text = _LIMITS.get(limit.name, (limit.name, lambda value: f"{value:g}"))
+    name, allowed = f"budget: {resource_name(limit.name)}", _exactly(limit.name, limit.limit)
     if limit.used is None:
-        return (f"budget: {name}", f"{text(limit.limit)}; not known here", "")
+        return (name, f"{allowed}; not known here", "")
+    used = _exactly(limit.name, limit.used)
     verdict = "kept" if limit.is_kept else "MISSED"
     if limit.name == "min_accuracy":
-        return (f"budget: {name}", f"{text(limit.used)}, at least {text(limit.limit)}: {verdict}", limit.kind)
+        return (name, f"{used}, at least {allowed}: {verdict}", limit.kind)
     share = f" ({limit.used / limit.limit:.0%})" if limit.limit else ""
     upper = "up to " if limit.name == "latency_ms" and limit.kind == "estimated" else ""
-    value = f"{upper}{text(limit.used)} of {text(limit.limit)}{share}: {verdict}"
-    return (f"budget: {name}", value, limit.kind)
+    return (name, f"{upper}{used} of {allowed}{share}: {verdict}", limit.kind)
+
+
+def _exactly(name: str, value: float) -> str:
+    """A budget's value, by its key in the recipe, to the last byte or instruction."""
+    if name == "min_accuracy":
+        return f"{value:.4f}"
+    return format_ms(value) if name == "latency_ms" else f"{value:,.0f}{' B' if name.endswith('_bytes') else ''}"
 
 
 LAYER_HEADER = ("#", "layer", "output", "kernel", "MACs", "weights", "scratch", "live")

@@ -17,9 +17,10 @@ from tinycompress.compress.prune.repair import Fitted, Widths, excess, strongest
 from tinycompress.compress.recipe import PruneSettings
 from tinycompress.compress.shrink import shrink
 from tinycompress.compress.train import Trainer
+from tinycompress.cost.scalar import Scalar
 from tinycompress.execute.torch_module import take
 from tinycompress.ir.graph import Graph
-from tinycompress.units import format_bytes
+from tinycompress.units import format_resource, resource_name
 
 TAYLOR_MEMORY = 0.98
 
@@ -60,13 +61,14 @@ class PruneHook:
 
     def __post_init__(self) -> None:
         settings, epochs = self.settings, self.epochs
+        self.asked = self.budget
         self.budget = {n: limit * (1.0 - settings.safety) for n, limit in self.budget.items()}
         self.first_epoch = min(max(0, epochs - 1), round(settings.start * epochs))
         self.last_epoch = min(epochs, max(self.first_epoch + 1, round(settings.end * epochs)))
         self.report = PruneReport()
         self.is_done = False
-        self.peak_bytes = 0.0
-        """SRAM of the network at the last epoch end, soft while its widths are."""
+        self.use: dict[str, float] = {}
+        """RAM and the budgeted resources of the network at the last epoch end, soft while its widths are."""
         self.taylor: dict[str, Tensor] = {}
         self._gates: dict[str, Tensor] = {}
 
@@ -97,20 +99,27 @@ class PruneHook:
         return {g: gate.grad for g, gate in self._gates.items() if gate.grad is not None}
 
     def status(self) -> str:
-        peak = f" peak SRAM {format_bytes(round(self.peak_bytes))}" if self.peak_bytes else ""
-        return peak + "".join(f" {n} {u:.1%} of budget" for n, u in self.report.use.items())
+        parts = []
+        for name, used in self.use.items():
+            limit = f" of {format_resource(name, self.asked[name])}" if name in self.asked else ""
+            parts.append(f"{resource_name(name)} {format_resource(name, used)}{limit}")
+        return f"; {', '.join(parts)}" if parts else ""
+
+    def remember_use(self, resources: Mapping[str, Scalar]) -> None:
+        """Keeps of all `resources` what progress shows."""
+        self.use = {n: float(resources[n]) for n in dict.fromkeys(("ram_bytes", *self.asked))}
 
     def state(self) -> dict[str, Any]:
         return {
             "is_done": self.is_done,
-            "peak_bytes": self.peak_bytes,
+            "use": self.use,
             "taylor": {g: t.clone() for g, t in self.taylor.items()},
             "report": asdict(self.report),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.is_done = bool(state["is_done"])
-        self.peak_bytes = float(state["peak_bytes"])
+        self.use = dict(state["use"])
         self.taylor = dict(state["taylor"])
         self.report = PruneReport(**state["report"])
 
@@ -164,6 +173,6 @@ class PruneHook:
         self.report.after = dict(fitted.widths)
         self.report.repaired, self.report.filled = fitted.repaired, fitted.filled
         use = model.evaluate({})
-        self.peak_bytes = float(use["ram_bytes"])
+        self.remember_use(use)
         self.report.use = {n: e + 1.0 for n, e in excess(use, self.budget).items()}
         self.is_done = True

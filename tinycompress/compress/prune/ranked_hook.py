@@ -60,7 +60,7 @@ class RankedHook(PruneHook):
             self.finish(trainer, checked, scores)
         else:
             fitted = choose(limits)
-            self.peak_bytes = float(model.evaluate(fitted.widths)["ram_bytes"])
+            self.remember_use(model.evaluate(fitted.widths))
             self.cut(trainer, fitted.widths, scores)
 
     def _interim(self, model: CostModel, epochs_left: int) -> dict[str, float]:

@@ -93,7 +93,7 @@ class SoftHook(PruneHook):
             return
         soft = self.soft
         counts = {g: a * soft.sizes[g] for g, a in soft.alpha().items()}
-        self.peak_bytes = float(soft.model.evaluate(counts)["ram_bytes"])
+        self.remember_use(soft.model.evaluate(counts))
         if self.settings.shrink:
             self._shrink(trainer, soft)
 
@@ -138,13 +138,6 @@ class SoftHook(PruneHook):
         changed = fitted.repaired + fitted.filled
         self.report.warnings = failures(soft.trace, soft_use, changed, channels, soft.price)
         self.finish(trainer, fitted, scores)
-
-    def status(self) -> str:
-        if self.is_done or self.soft is None:
-            return super().status()
-        price = self.soft.price
-        excesses = self.soft.trace.excess.items()
-        return super().status() + "".join(f" {n} {e + 1.0:.2f} price {price.get(n, 0.0):.2g}" for n, e in excesses)
 
     def state(self) -> dict[str, Any]:
         soft = None if self.soft is None else self.soft.state()
