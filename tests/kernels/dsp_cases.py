@@ -158,6 +158,43 @@ def add(
     return Case(name, DSP[kinds][0], graph, inputs)
 
 
+def multiplied(
+    name: str,
+    x: tuple[int, ...],
+    row: tuple[int, ...],
+    *,
+    place: int = 1,
+    is_constant: bool = False,
+    relu: bool = False,
+    zero_points: tuple[int, int, int] = (-9, -128, 5),
+    scale: float = 0.03,
+    rounding: Rounding = Rounding.DOUBLE,
+    seed: int = 0,
+) -> Case:
+    """A tensor times one that repeats within it, at `place`; `scale` is the layer's multiplier s_x·s_row/s_y."""
+    rng = np.random.default_rng(seed)
+    values = {"x": int8_values(rng, x), "k": int8_values(rng, row)}
+    k = Tensor("k", row, DType.INT8, QParams.per_tensor(scale, zero_points[1]), values["k"] if is_constant else None)
+    op = o.Mul(name="mul", inputs=("x", "k") if place else ("k", "x"), outputs=("y",),
+               activation=o.RELU if relu else o.NO_ACTIVATION)  # fmt: skip
+    tensors = (activation("x", x, 1.0, zero_points[0]), k)
+    graph = single_op(op, tensors, QParams.per_tensor(1.0, zero_points[2]), rounding)
+    return Case(name, DSP[o.Mul][1], graph, {n: values[n] for n in graph.input_names})
+
+
+def _multiplied_cases() -> list[Case]:
+    return [
+        multiplied("mul-channels", (7, 5, 24), (1, 1, 24)),
+        multiplied("mul-channels-first", (17, 4, 16), (16,), place=0, relu=True),
+        multiplied("mul-channels-odd", (3, 5, 7), (1, 1, 7), rounding=Rounding.SINGLE),
+        multiplied("mul-channels-six", (4, 9, 6), (6,), is_constant=True, zero_points=(-128, -128, -128)),
+        multiplied("mul-value", (3, 5, 7), (1,), is_constant=True, scale=0.4),
+        multiplied("mul-values", (5, 3, 8), (5, 1, 1)),
+        multiplied("mul-own-rows", (5, 6, 8), (5, 1, 8), place=0, rounding=Rounding.SINGLE, scale=2.0**-14),
+        multiplied("mul-one-row", (6, 4, 10), (1, 4, 10), relu=True, scale=2.0**-9),
+    ]
+
+
 def _add_cases() -> list[Case]:
     return [
         add("add", (16, 4, 16), (0.7, 1.1)),
@@ -416,6 +453,7 @@ def all_cases() -> list[Case]:
         _fully_connected_cases,
         _add_cases,
         _add_constant_cases,
+        _multiplied_cases,
         _winograd_cases,
         _packed_cases,
         _grouped_cases,

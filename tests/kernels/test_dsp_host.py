@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.kernels import harness as h
-from tests.kernels.dsp_cases import add_constant, conv2d
+from tests.kernels.dsp_cases import add_constant, conv2d, multiplied
 from tests.kernels.test_convolutions import windows
+from tinycompress.execute import reference
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Rounding
 from tinycompress.ir.tensor import DType, QParams, Tensor
 from tinycompress.kernels import DSP
+from tinycompress.kernels.mul_dsp import MAX_SHIFT
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -171,6 +174,64 @@ def test_adding_a_constant_equals_the_reference(
     case = add_constant("add", tuple(shape), constant, place=place, kinds=kind, scales=scales, relu=relu)
     if case.variant.supports(case.op, case.graph):
         h.check(case.variant, case.graph, np.random.default_rng(0))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 18)),
+    axes=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    is_vector=st.booleans(),
+    place=st.integers(0, 1),
+    is_constant=st.booleans(),
+    scale=st.floats(2.0**-16, 0.49),
+    zero_points=st.tuples(*[st.sampled_from([-128, -3, 60, 127])] * 3),
+    rounding=st.sampled_from(list(Rounding)),
+    relu=st.booleans(),
+)
+def test_products_with_a_row_that_repeats_equal_the_reference(
+    shape: tuple[int, int, int], axes: tuple[bool, bool, bool], is_vector: bool, place: int, is_constant: bool,
+    scale: float, zero_points: tuple[int, int, int], rounding: Rounding, relu: bool,
+) -> None:  # fmt: skip
+    row = tuple(n if axis else 1 for n, axis in zip(shape, axes, strict=True))
+    case = multiplied(
+        "mul", shape, shape[2:] if is_vector else row, place=place, is_constant=is_constant, scale=scale,
+        zero_points=zero_points, rounding=rounding, relu=relu,
+    )  # fmt: skip
+    if case.variant.supports(case.op, case.graph):
+        h.check(case.variant, case.graph, np.random.default_rng(0), fills=("random", "lowest"))
+
+
+def test_squeeze_and_excite_has_its_kernel() -> None:
+    """[h, w, c] times [1, 1, c] or [c], either way round, by a tensor or a constant; not where w alone steps."""
+    for row in ((1, 1, 16), (16,), (1,), (1, 5, 16), (4, 1, 16)):
+        for place in (0, 1):
+            for is_constant in (False, row[0] != 4):
+                case = multiplied("mul", (4, 5, 16), row, place=place, is_constant=is_constant)
+                assert case.variant.supports(case.op, case.graph), (row, place, is_constant)
+    case = multiplied("mul", (4, 5, 16), (4, 5, 1))
+    assert not case.variant.supports(case.op, case.graph)
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("zero_points", [(3, -7, -9), (-128, -128, -128), (-128, -128, 11), (127, -128, 127)])
+def test_products_of_all_pairs_of_bytes_equal_the_reference(
+    rounding: Rounding, zero_points: tuple[int, int, int]
+) -> None:
+    """Every shift that the kernel takes, with multipliers at both ends of their range and one between."""
+    values = np.meshgrid(np.arange(-128, 128, dtype=np.int8), np.arange(-128, 128, dtype=np.int8))
+    x = dict(zip("ab", values, strict=True))
+    tensors = [
+        Tensor(n, (256, 256), DType.INT8, QParams.per_tensor(1.0, z)) for n, z in zip("ab", zero_points, strict=False)
+    ]
+    op = o.Mul(name="op", inputs=("a", "b"), outputs=("y",))
+    variant = DSP[o.Mul][0]
+    for shift in range(1, MAX_SHIFT + 1):
+        for fraction in (1.0, 1.37, 2.0 - 2.0**-23):
+            qparams = QParams.per_tensor(2.0 ** (shift + 1) / fraction, zero_points[2])
+            graph = h.one_op_graph(op, tensors, [qparams], rounding)
+            assert variant.supports(op, graph)
+            y = h.run(variant, op, graph, x, rows_per_call=256)["y"]
+            np.testing.assert_array_equal(y, reference.run(graph, x).outputs["y"], err_msg=f"{shift} {fraction}")
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
