@@ -127,7 +127,7 @@ def _traced(
 def _quiet() -> Iterator[None]:
     """No warnings, log lines or prints: torch writes its whole trace when it fails, and the exception says enough."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     sink = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 
 import numpy as np
@@ -254,6 +255,16 @@ def test_branches_on_data_are_refused_quietly(capfd: pytest.CaptureFixture[str])
     assert caught.value.code == "TC-M100"
     assert "data-dependent" in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_reading_of_a_shape_that_fails_first_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grey image without batch: torch logs the error of the reading that takes its channel for the batch."""
+    said: list[logging.LogRecord] = []
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    monkeypatch.setattr(logger, "handle", said.append)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 6 * 6, 2))
+    assert import_module(net, (1, 8, 8)).tensors
+    assert said == []
 
 
 class Tied(nn.Module):
