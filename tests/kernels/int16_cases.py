@@ -159,6 +159,28 @@ def conv2d_cases() -> list[Case]:
     return cases
 
 
+def fully_connected_cases() -> list[Case]:
+    """The fully connected layer's paths, with each way to store its weights."""
+    cases = []
+    for tag, name in (("fc16", "fully_connected_s16_dsp"), ("fc16-packed", "fully_connected_packed_s16_dsp")):
+        (kernel,) = (v for v in DSP[o.FullyConnected] if v.name == name)
+        cases += [
+            fully_connected(kernel, f"{tag}-128", (128,), 16, activation=o.RELU),
+            fully_connected(kernel, f"{tag}-640", (640,), 8, scale=2.0**-11),
+            fully_connected(kernel, f"{tag}-odd", (67,), 10, bias_type=None),
+            fully_connected(kernel, f"{tag}-few", (3,), 2),
+            fully_connected(kernel, f"{tag}-vectors", (3, 2, 12), 6, activation=CLAMP, scale=2.0**-7),
+            fully_connected(kernel, f"{tag}-largest", (144,), 5, kind="largest", scale=2.0**-15),
+            fully_connected(kernel, f"{tag}-smallest", (144,), 5, kind="smallest", scale=2.0**-15),
+            fully_connected(kernel, f"{tag}-segments", (1300,), 5, kind="smallest", scale=2.0**-17),
+            fully_connected(kernel, f"{tag}-far-bias", (20,), 7, bias_reach=FARTHEST, scale=2.0**-16),
+            fully_connected(kernel, f"{tag}-fine", (20,), 5, scale=2.0**-20),
+            fully_connected(kernel, f"{tag}-narrow", (90,), 9, bias_type=np.int32, activation=o.RELU),
+            fully_connected(kernel, f"{tag}-wraps", (700,), 6, bias_type=np.int32, kind="smallest", scale=2.0**-16),
+        ]
+    return cases
+
+
 def all_cases() -> list[Case]:
     """Every DSP variant of int16 activations on shapes that reach each of its paths."""
-    return [*conv2d_cases()]
+    return [*conv2d_cases(), *fully_connected_cases()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def check(build: Callable[..., Case], op: type[o.Op], seed: int, *layer: object,
             h.check(variant, case.graph, np.random.default_rng(seed))
 
 
-def form_of(case: Case) -> dict[str, object]:
+def form_of(case: Case) -> dict[str, Any]:
     return dict(case.variant.pack(case.op, case.graph, case.graph.rounding).scalars)
 
 
@@ -56,6 +57,19 @@ def test_conv2d_equals_the_reference(
     layer = {k: window[k] for k in ("stride", "dilation", "padding")}
     shape = (*window["shape"], inputs)  # type: ignore[misc]
     check(cases.conv2d, o.Conv2D, seed, shape, outputs, window["kernel"], **layer, **how)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    outputs=st.integers(1, 9),
+    seed=st.integers(0, 999),
+    how=HOW,
+)
+def test_fully_connected_equals_the_reference(
+    shape: list[int], outputs: int, seed: int, how: dict[str, object]
+) -> None:
+    check(cases.fully_connected, o.FullyConnected, seed, (*shape[:-1], 7 * shape[-1]), outputs, **how)
 
 
 @pytest.mark.parametrize("rounding", list(Rounding))
@@ -76,6 +90,18 @@ def test_the_bound_is_exact() -> None:
         assert not fits(rows, np.array([0, bias + np.sign(far)]))
     assert fits(np.full((1, 516), -127, np.int8))
     assert not fits(np.full((1, 517), -127, np.int8))
+
+
+@pytest.mark.parametrize("channels", range(120, 700, 29))
+def test_every_segment_fits(channels: int) -> None:
+    """Segments are longer than their share of the window where the core's rounds are."""
+    for variant in variants(o.Conv2D):
+        case = cases.conv2d(variant, "deep", (2, 2, channels), 3, (2, 2), kind="smallest")
+        packed = form_of(case)
+        length = 4 * packed["steps"] * packed["chunks"]
+        weights = case.graph.tensors["w"].constant.reshape(3, -1)
+        assert (packed["segments"] - 1) * length < weights.shape[1] <= packed["segments"] * length
+        assert packed["segments"] == 1 or fits(weights[:, :length])
 
 
 @pytest.mark.parametrize("beyond", [0, 1])

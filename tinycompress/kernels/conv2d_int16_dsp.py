@@ -10,9 +10,9 @@ from tinycompress.ir.ops import Conv2D
 from tinycompress.kernels.catalogue import Code, KernelVariant, PackedKernel
 from tinycompress.kernels.conv2d_dsp import rounding_of, rows_per_step
 from tinycompress.kernels.conv2d_window import padded_columns, rows_at_once, weight_rows, window_of
-from tinycompress.kernels.gemm_dsp import Depth, depth_for
+from tinycompress.kernels.gemm_dsp import depth_for
 from tinycompress.kernels.int16 import supports_windowed
-from tinycompress.kernels.int16_dsp import FORM_SUMS, Sums, pack_sums, stream_of, sums_of
+from tinycompress.kernels.int16_dsp import FORM_SUMS, Sums, layout_of, pack_sums, stream_of, sums_of
 
 GROUP = 4
 """Values that the core takes at a time."""
@@ -25,33 +25,19 @@ def _supports(op: Conv2D, graph: Graph) -> bool:
 
 def _sums(op: Conv2D, graph: Graph, rounding: Rounding) -> Sums:
     weights = graph.tensors[op.weights]
-    return sums_of(op, graph, rounding, weight_rows(weights, window_of(weights)), GROUP)
-
-
-def _depth(op: Conv2D, graph: Graph, segments: int) -> Depth:
-    """The core's walk over one segment of the window."""
-    return depth_for(-(-window_of(graph.tensors[op.weights]).depth.groups // segments))
+    return sums_of(op, graph, rounding, weight_rows(weights, window_of(weights)), GROUP, depth_for)
 
 
 def _pack(op: Conv2D, graph: Graph, rounding: Rounding, is_lanes: bool) -> PackedKernel:
     weights = graph.tensors[op.weights]
     window, sums = window_of(weights), _sums(op, graph, rounding)
-    depth = _depth(op, graph, sums.segments)
-    stream = stream_of(sums, weight_rows(weights, window), GROUP, depth.groups, 2, is_lanes=is_lanes)
-    more = (
-        ("steps", depth.steps),
-        ("chunks", depth.chunks),
-        ("segments", sums.segments),
-        ("is_dense", int(window.is_dense)),
-    )
-    layout = f"as {'16-bit lanes' if is_lanes else 'bytes'}, 2 outputs a block"
-    return pack_sums(op, graph, rounding, sums, more, stream, layout)
+    stream = stream_of(sums, weight_rows(weights, window), GROUP, 2, is_lanes=is_lanes)
+    return pack_sums(op, graph, rounding, sums, stream, layout_of(is_lanes, 2), is_dense=window.is_dense)
 
 
 def _scratch(op: Conv2D, graph: Graph, rows: int) -> int:
     """Lanes of two pixels and the staging of a row of the window."""
-    segments = _sums(op, graph, rounding_of(graph)).segments
-    groups = segments * _depth(op, graph, segments).groups
+    groups = _sums(op, graph, rounding_of(graph)).groups
     return math.ceil((16 * groups + 2 * window_of(graph.tensors[op.weights]).staging_bytes) / 8) * 8
 
 
@@ -59,10 +45,9 @@ def _instructions(op: Conv2D, graph: Graph, is_lanes: bool) -> int:
     """Core as counted; the gather and what becomes of wider sums, fitted."""
     height, width, outputs = graph.tensors[op.output].shape
     window, sums = window_of(graph.tensors[op.weights]), _sums(op, graph, rounding_of(graph))
-    depth = _depth(op, graph, sums.segments)
-    block = sums.segments * (21 + (10 if is_lanes else 14) * depth.groups + 3 * depth.chunks)
+    block = sums.segments * (21 + 3 * sums.depth.chunks) + (10 if is_lanes else 14) * sums.groups
     block += (40 * sums.segments + 160) if sums.form == FORM_SUMS else 0
-    gather = 24 + window.rows * 16 + 5.2 * sums.segments * depth.groups
+    gather = 24 + window.rows * 16 + 5.2 * sums.groups
     padded = padded_columns(op, graph) * height * window.rows * 30
     gather += 6 * outputs * sums.is_clamped
     return round(padded + height * width * gather + math.ceil(height * width / 2) * math.ceil(outputs / 2) * block)
@@ -92,7 +77,7 @@ def _variant(name: str, is_lanes: bool) -> KernelVariant:
 def _code(is_lanes: bool) -> Callable[[Conv2D, Graph], Code]:
     def code(op: Conv2D, graph: Graph) -> Code:
         sums = _sums(op, graph, rounding_of(graph))
-        steps = _depth(op, graph, sums.segments).steps
+        steps = sums.depth.steps
         return Code(900, ((f"gemm16_{is_lanes}_{sums.form}_{steps}", 100 + (40 if is_lanes else 54) * steps),))
 
     return code
