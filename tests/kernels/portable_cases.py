@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.kernels import harness as h
+from tests.kernels.attention_graphs import layer_norm_graph, matmul_graph
 from tests.kernels.dsp_image import Case
 from tests.oracle.wide_graphs import WIDE_STEPS, wide_graph
 from tinycompress.ir import ops as o
@@ -51,6 +52,7 @@ def _binary(rng: np.random.Generator) -> list[tuple[str, QuantGraph]]:
         for kind in (o.Add, o.Sub, o.Mul, o.Maximum, o.Minimum):
             op = kind(name="op", inputs=("a", "b"), outputs=("y",))
             graphs.append((f"c{shape[2]}", h.one_op_graph(op, [a, b], [a.quantization], Rounding.DOUBLE)))
+        graphs += [(f"c{shape[2]}{'t' * t}", matmul_graph(rng, shape, 9, is_transposed=t)) for t in (False, True)]
         join = o.Concat(name="op", inputs=("a", "b"), outputs=("y",), axis=2)
         graphs.append((f"c{shape[2]}", h.one_op_graph(join, [a, b], [a.quantization], Rounding.DOUBLE)))
         graphs.append((f"c{shape[2]}", h.one_op_graph(join, [a, b], [QParams.per_tensor(0.07, 0)], Rounding.DOUBLE)))
@@ -61,7 +63,7 @@ def _binary(rng: np.random.Generator) -> list[tuple[str, QuantGraph]]:
 
 
 def _others(rng: np.random.Generator) -> list[tuple[str, QuantGraph]]:
-    graphs: list[tuple[str, QuantGraph]] = []
+    graphs: list[tuple[str, QuantGraph]] = [(f"c{c}", layer_norm_graph(rng, (12, c))) for c in (16, 64)]
     same, other = QParams.per_tensor(0.05, -3), QParams.per_tensor(0.07, 5)
     names = {"name": "op", "inputs": ("x",), "outputs": ("y",)}
     table = h.constant("t", rng.integers(-128, 128, 256).astype(np.int8))

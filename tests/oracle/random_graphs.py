@@ -1,4 +1,4 @@
-"""Random integer graphs over all operators that TFLite has too, with scales that keep most values off the limits."""
+"""Random integer graphs, whose scales keep most values off the limits; by default of operators that TFLite has too."""
 
 from __future__ import annotations
 
@@ -269,6 +269,30 @@ def _reshape(m: GraphMaker, x: str) -> None:
     m.emit(o.Reshape, (x,), m.same(x), shape=shape)
 
 
+def _matmul(m: GraphMaker, x: str) -> None:
+    groups, _, terms = m.tensors[x].shape
+    if m.rng.random() < 0.2:
+        second, is_transposed = x, True
+    else:
+        columns, is_transposed = int(m.rng.integers(1, 9)), bool(m.rng.random() < 0.5)
+        second = m.input((groups, columns, terms) if is_transposed else (groups, terms, columns))
+    scale = m.same(x).tensor_scale * m.same(second).tensor_scale
+    # Operands are seldom centred on their zero points: sums lean to one side.
+    lean = terms * m.same(x).tensor_zero_point * m.same(second).tensor_zero_point
+    qparams = m.qparams(scale * (np.sqrt(terms) * 73.0 * 73.0 + abs(lean)) / 60.0)
+    m.emit(o.MatMul, (x, second), qparams, is_transposed=is_transposed)
+
+
+def _layer_norm(m: GraphMaker, x: str) -> None:
+    channels = m.tensors[x].shape[-1]
+    scale, limit = float(np.float32(1e-3)), 1 << 22
+    weights = m.rng.integers(-2047, 2048, (channels,)).astype(np.int16)
+    offsets = m.rng.integers(-limit, limit, (channels,)).astype(np.int32)
+    gamma = m.constant("gamma", weights, QParams.per_tensor(scale, 0, 16))
+    beta = m.constant("beta", offsets, QParams.per_tensor(scale / 4096, 0, 32))
+    m.emit(o.LayerNorm, (x,), m.qparams(0.02), gamma=gamma, beta=beta, epsilon=float(m.pick(1e-5, 1e-12, 0.1)))
+
+
 def _transpose(m: GraphMaker, x: str) -> None:
     perm = tuple(int(p) for p in m.rng.permutation(len(m.tensors[x].shape)))
     m.emit(o.Transpose, (x,), m.same(x), perm=perm)
@@ -389,6 +413,7 @@ STEPS: dict[str, tuple[Step, tuple[int, ...]]] = {
     "DepthwiseConv2D": (_depthwise, (3,)),
     "TransposeConv2D": (_transpose_conv, (3,)),
     "FullyConnected": (_fully_connected, (1, 2, 3)),
+    "MatMul": (_matmul, (3,)),
     "Add": (_arithmetic(o.Add), (1, 3)),
     "Sub": (_arithmetic(o.Sub), (1, 3)),
     "Mul": (_arithmetic(o.Mul), (1, 3)),
@@ -404,6 +429,7 @@ STEPS: dict[str, tuple[Step, tuple[int, ...]]] = {
     "Slice": (_slice, (1, 3)),
     "Softmax": (_softmax, (1, 3)),
     "LogSoftmax": (_log_softmax, (1,)),
+    "LayerNorm": (_layer_norm, (1, 2, 3)),
     "Clamp": (_clamp, (1, 3)),
     "PReLU": (_prelu, (3,)),
     "Table": (_table, (1, 3)),
@@ -416,6 +442,9 @@ STEPS: dict[str, tuple[Step, tuple[int, ...]]] = {
 }
 """How each operator is grown, and the ranks of its first input."""
 
+NOT_IN_TFLITE = ("LayerNorm",)
+"""Operators that are no single operator of TFLite."""
+
 NOT_IN_ONNX = ("SVDF", "Embedding")
 """Operators that are not exported to ONNX."""
 
@@ -424,9 +453,9 @@ NOT_IN_QDQ = (*NOT_IN_ONNX, "LSTM")
 
 
 def random_graph(seed: int, kinds: tuple[str, ...] | None = None, length: int = 6) -> QuantGraph:
-    """A graph of about `length` operators drawn from `kinds` (all when None); every leaf is an output."""
+    """About `length` operators drawn from `kinds` (all that TFLite has when None); every leaf is an output."""
     m = GraphMaker(seed)
-    names = kinds or tuple(STEPS)
+    names = kinds or tuple(kind for kind in STEPS if kind not in NOT_IN_TFLITE)
     m.input((int(m.rng.integers(3, 9)), int(m.rng.integers(1, 9)), int(m.rng.integers(1, 7))))
     m.input((int(m.rng.integers(2, 24)),))
     if names == ("LSTM",):

@@ -242,6 +242,7 @@ COUPLING: dict[type[o.Op], Callable[[Any, Labels], None]] = {
     o.Slice: _slice,
     o.Softmax: _softmax,
     o.LogSoftmax: _softmax,
+    o.LayerNorm: _softmax,
     o.Clamp: _keep,
     o.PReLU: _prelu,
     o.Table: _keep,
@@ -254,4 +255,5 @@ COUPLING: dict[type[o.Op], Callable[[Any, Labels], None]] = {
     o.SVDF: _opaque,
     o.LSTM: _opaque,
     o.Embedding: _opaque,
+    o.MatMul: _opaque,
 }

@@ -1,4 +1,4 @@
-"""Multiply-accumulates per operator: convolutions and fully connected layers count, everything else is 0.
+"""Multiply-accumulates per operator: convolutions, matrix products and recurrences count, everything else is 0.
 
 The convention of MLPerf Tiny and METHODS B1.1 rule 3 without its terms for Add and pooling; biases are not counted.
 """
@@ -42,6 +42,10 @@ def _fully_connected(op: o.FullyConnected, shapes: Shapes) -> Scalar:
     return _product(*shapes[op.output][:-1], *shapes[op.weights])
 
 
+def _matmul(op: o.MatMul, shapes: Shapes) -> Scalar:
+    return _product(*shapes[op.output], shapes[op.inputs[0]][-1])
+
+
 def _svdf(op: o.SVDF, shapes: Shapes) -> Scalar:
     return _product(*shapes[op.feature_weights]) + _product(*shapes[op.time_weights])
 
@@ -61,6 +65,7 @@ MACS: dict[type[o.Op], Callable[[Any, Shapes], Scalar]] = {
     o.DepthwiseConv2D: _depthwise,
     o.TransposeConv2D: _transpose_conv,
     o.FullyConnected: _fully_connected,
+    o.MatMul: _matmul,
     o.SVDF: _svdf,
     o.LSTM: _lstm,
 }

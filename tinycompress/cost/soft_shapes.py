@@ -88,6 +88,7 @@ CHANNELS: dict[type[o.Op], Callable[[Any, Graph, ShapeMap], Scalar]] = {
     o.SVDF: _own,
     o.LSTM: _own,
     o.Embedding: _own,
+    o.MatMul: _own,
     o.DepthwiseConv2D: _depthwise,
     o.Add: _elementwise,
     o.Sub: _elementwise,

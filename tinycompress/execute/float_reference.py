@@ -162,6 +162,19 @@ def _batch_norm(op: o.BatchNorm, inputs: list[Array], tensors: Tensors) -> list[
     return [(inputs[0] - mean) * factor + beta]
 
 
+def _layer_norm(op: o.LayerNorm, inputs: list[Array], tensors: Tensors) -> list[Array]:
+    x = inputs[0].astype(np.float64)
+    centred = x - x.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + op.epsilon)
+    normalised = (centred / deviation).astype(np.float32)
+    return [normalised * constant(tensors[op.gamma]) + constant(tensors[op.beta])]
+
+
+def _matmul(op: o.MatMul, inputs: list[Array], tensors: Tensors) -> list[Array]:
+    del tensors
+    return [inputs[0] @ (inputs[1].swapaxes(-1, -2) if op.is_transposed else inputs[1])]
+
+
 def _identity(op: o.Op, inputs: list[Array], tensors: Tensors) -> list[Array]:
     del op, tensors
     return [inputs[0]]
@@ -235,6 +248,7 @@ FLOAT_REFERENCE: dict[type[o.Op], Function] = {
     o.DepthwiseConv2D: _depthwise,
     o.TransposeConv2D: _transpose_conv,
     o.FullyConnected: _fully_connected,
+    o.MatMul: _matmul,
     o.Add: _binary(np.add),
     o.Sub: _binary(np.subtract),
     o.Mul: _binary(np.multiply),
@@ -254,6 +268,7 @@ FLOAT_REFERENCE: dict[type[o.Op], Function] = {
     o.PReLU: _prelu,
     o.Table: _table,
     o.BatchNorm: _batch_norm,
+    o.LayerNorm: _layer_norm,
     o.Dropout: _identity,
     o.Quantize: _identity,
     o.Dequantize: _identity,

@@ -17,6 +17,7 @@ from tinycompress.execute import movement
 from tinycompress.execute import windows as win
 from tinycompress.execute.batching import Result, align, run_graph
 from tinycompress.execute.fixed_functions import FUNCTIONS_16
+from tinycompress.execute.reference_norm import layer_norm
 from tinycompress.execute.reference_recurrent import lstm, svdf
 from tinycompress.execute.reference_softmax import log_softmax, softmax
 from tinycompress.execute.reference_steps import (
@@ -186,6 +187,15 @@ def _mul(op: o.Mul, inputs: list[Array], context: Context) -> list[Array]:
     return [finish(requantize(product, multiplier, shift, context.rounding), y, op.activation)]
 
 
+def _matmul(op: o.MatMul, inputs: list[Array], context: Context) -> list[Array]:
+    require_int8(op, (*op.inputs, *op.outputs), context)
+    first, second, y = (context[n] for n in (*op.inputs, op.output))
+    a, b = (centred(v, t, np.float64) for v, t in zip(inputs, (first, second), strict=True))
+    sums = (a @ (b.swapaxes(-1, -2) if op.is_transposed else b)).astype(np.int64).astype(np.int32)
+    multiplier, shift = qp.mul_multiplier(first, second, y, context.rounding)
+    return [in_slices(lambda s: finish(requantize(s, multiplier, shift, context.rounding), y), sums, np.int8)]
+
+
 def _maximum(op: o.Maximum, inputs: list[Array], context: Context) -> list[Array]:
     return [np.maximum(*_operands(op, inputs, context))]
 
@@ -293,6 +303,7 @@ REFERENCE: dict[type[o.Op], Function] = {
     o.DepthwiseConv2D: _depthwise,
     o.TransposeConv2D: _transpose_conv,
     o.FullyConnected: _fully_connected,
+    o.MatMul: _matmul,
     o.Add: _add,
     o.Sub: _add,
     o.Mul: _mul,
@@ -308,6 +319,7 @@ REFERENCE: dict[type[o.Op], Function] = {
     o.Slice: _moved(movement.cut),
     o.Softmax: softmax,
     o.LogSoftmax: log_softmax,
+    o.LayerNorm: layer_norm,
     o.Clamp: _clamp,
     o.PReLU: _prelu,
     o.Table: _table,

@@ -189,6 +189,16 @@ def _prelu(op: o.PReLU, inputs: list[Tensor], context: Context) -> list[Tensor]:
     return [torch.where(inputs[0] >= 0, inputs[0], inputs[0] * context.constants["alpha"])]
 
 
+def _matmul(op: o.MatMul, inputs: list[Tensor], context: Context) -> list[Tensor]:
+    del context
+    return [inputs[0] @ (inputs[1].transpose(-1, -2) if op.is_transposed else inputs[1])]
+
+
+def _layer_norm(op: o.LayerNorm, inputs: list[Tensor], context: Context) -> list[Tensor]:
+    gamma, beta = context.constants["gamma"], context.constants["beta"]
+    return [F.layer_norm(inputs[0], gamma.shape, gamma, beta, op.epsilon)]
+
+
 def _batch_norm(op: o.BatchNorm, inputs: list[Tensor], context: Context) -> list[Tensor]:
     x, c = inputs[0], context.constants
     channels_first = x.permute(0, x.ndim - 1, *range(1, x.ndim - 1))
@@ -321,6 +331,7 @@ TORCH: dict[type[o.Op], Operation] = {
     o.DepthwiseConv2D: _depthwise,
     o.TransposeConv2D: _transpose_conv,
     o.FullyConnected: _fully_connected,
+    o.MatMul: _matmul,
     o.Add: _binary(torch.add),
     o.Sub: _binary(torch.sub),
     o.Mul: _binary(torch.mul),
@@ -340,6 +351,7 @@ TORCH: dict[type[o.Op], Operation] = {
     o.PReLU: _prelu,
     o.Table: _table,
     o.BatchNorm: _batch_norm,
+    o.LayerNorm: _layer_norm,
     o.Dropout: _dropout,
     o.Quantize: _identity,
     o.Dequantize: _identity,

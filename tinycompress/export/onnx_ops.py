@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinycompress.execute.float_reference import constant as float_constant
 from tinycompress.execute.functions import HARD_SIGMOID_SLOPE
 from tinycompress.export.onnx_graph import Form, OnnxGraph, impossible
 from tinycompress.ir import ops as o
@@ -222,6 +223,19 @@ def _slice(g: OnnxGraph, op: o.Slice) -> None:
     g.hold(op.output, g.node("Slice", [g.get(op.inputs[0], form), *parts], op.name), form)
 
 
+def _matmul(g: OnnxGraph, op: o.MatMul) -> None:
+    a, b = (g.get(n, Form.PLAIN) for n in op.inputs)
+    if op.is_transposed:
+        b = g.node("Transpose", [b], f"{op.name}_transposed", perm=[0, 1, 3, 2])
+    g.hold(op.output, g.node("MatMul", [a, b], op.name), Form.PLAIN)
+
+
+def _layer_norm(g: OnnxGraph, op: o.LayerNorm) -> None:
+    names = [g.initializer(n, float_constant(g[n])) for n in (op.gamma, op.beta)]
+    inputs = [g.get(op.inputs[0], Form.PLAIN), *names]
+    g.hold(op.output, g.node("LayerNormalization", inputs, op.name, axis=-1, epsilon=op.epsilon), Form.PLAIN)
+
+
 def _softmax(kind: str) -> Exporter:
     def export(g: OnnxGraph, op: Any) -> None:
         form, rank = _shape_form(g, op)
@@ -365,6 +379,7 @@ EXPORTERS: dict[type[o.Op], Exporter] = {
     o.DepthwiseConv2D: _convolution,
     o.TransposeConv2D: _transpose_convolution,
     o.FullyConnected: _fully_connected,
+    o.MatMul: _matmul,
     o.Add: _binary("Add"),
     o.Sub: _binary("Sub"),
     o.Mul: _binary("Mul"),
@@ -384,6 +399,7 @@ EXPORTERS: dict[type[o.Op], Exporter] = {
     o.PReLU: _prelu,
     o.Table: _table,
     o.BatchNorm: _batch_norm,
+    o.LayerNorm: _layer_norm,
     o.Dropout: _dropout,
     o.Quantize: _quantize,
     o.ResizeNearest: _resize_nearest,

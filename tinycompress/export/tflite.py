@@ -71,6 +71,11 @@ def _binary(kind: str, options_type: str) -> Callable[[TfliteBuilder, Any], None
     return emit
 
 
+def _matmul(e: TfliteBuilder, op: o.MatMul) -> None:
+    inputs = [e.activation(n) for n in op.inputs]
+    e.emit("BATCH_MATMUL", inputs, [e.activation(op.output)], "BatchMatMulOptions", AdjY=op.is_transposed)
+
+
 def _pool(kind: str) -> Callable[[TfliteBuilder, Any], None]:
     def emit(e: TfliteBuilder, op: Any) -> None:
         code = padding_code(e, op, op.kernel)
@@ -199,6 +204,7 @@ EXPORTERS: dict[type[o.Op], Callable[[TfliteBuilder, Any], None]] = {
     o.DepthwiseConv2D: conv2d,
     o.TransposeConv2D: transpose_conv,
     o.FullyConnected: fully_connected,
+    o.MatMul: _matmul,
     o.Add: _binary("ADD", "AddOptions"),
     o.Sub: _binary("SUB", "SubOptions"),
     o.Mul: _binary("MUL", "MulOptions"),

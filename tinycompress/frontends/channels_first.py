@@ -258,13 +258,60 @@ class ChannelsFirstBuilder(ValueBuilder):
 
     # -- along axes ----------------------------------------------------------------------------------------------------
 
-    def softmax(self, kind: type[o.Op], value: Value, axis: int) -> Value:
-        """`Softmax` or `LogSoftmax` over one source axis."""
+    def _with_last(self, value: Value, axis: int) -> Value:
+        """The value in an IR tensor whose last axis holds that source axis."""
         order = self.order(value)
         if order[-1] != axis:
             order = (*(a for a in range(len(value.shape)) if a != axis), axis)
-        x = self.arrange(value, order)
-        return Value(self.emit(kind, [x.tensor]), value.shape, x.layout)
+        return self.arrange(value, order)
+
+    def softmax(self, kind: type[o.Op], value: Value, axis: int, **fields: Any) -> Value:
+        """`Softmax` or `LogSoftmax` over one source axis."""
+        x = self._with_last(value, axis)
+        return Value(self.emit(kind, [x.tensor], **fields), value.shape, x.layout)
+
+    def layer_norm(self, value: Value, gamma: Array, beta: Array | None, epsilon: float) -> Value:
+        """Layer normalisation over the last source axes, those that `gamma` has."""
+        axes = value.shape[len(value.shape) - gamma.ndim :]
+        if gamma.ndim == 0 or gamma.shape != axes:
+            raise refuse(
+                f"a scale of shape {list(gamma.shape)} does not fit {list(value.shape)}", "normalise whole last axes"
+            )
+        plain = tuple(range(len(value.shape)))
+        x = self._with_last(value, plain[-1]) if gamma.ndim == 1 else self.arrange(value, plain)
+        names = [
+            self._parameter(name, np.ravel(data))
+            for name, data in (("weight", gamma), ("bias", np.zeros_like(gamma) if beta is None else beta))
+        ]
+        whole = self.tensors[x.tensor].shape
+        view = whole if gamma.ndim == 1 else (*value.shape[: -gamma.ndim], gamma.size)
+        y = self.emit(o.LayerNorm, [self._reshape(x.tensor, view)], gamma=names[0], beta=names[1], epsilon=epsilon)
+        return Value(self._reshape(y, whole), value.shape, x.layout)
+
+    def matmul(self, a: Value, b: Value) -> Value:
+        """`a @ b` of two values, matrix by matrix over equal leading axes, or all of `a` by one matrix `b`."""
+        lead, other = a.shape[:-2], b.shape[:-2]
+        is_one = math.prod(other) == 1
+        if min(len(a.shape), len(b.shape)) < 2 or a.shape[-1] != b.shape[-2] or not (is_one or lead == other):
+            raise refuse(
+                f"multiplies {[1, *a.shape]} by {[1, *b.shape]}",
+                "give both two axes of a matrix behind equal leading ones",
+            )
+        groups = math.prod(other)
+        (*_, rows, terms), columns = a.shape, b.shape[-1]
+        first = self.arrange(a, tuple(range(len(a.shape))))
+        last = len(b.shape) - 1
+        second = self.arrange(b, (*range(last - 1), last, last - 1))
+        y = self.emit(
+            o.MatMul,
+            [
+                self._reshape(first.tensor, (groups, math.prod(lead) // groups * rows, terms)),
+                self._reshape(second.tensor, (groups, columns, terms)),
+            ],
+            is_transposed=True,
+        )
+        shape = (*lead, rows, columns)
+        return Value(y, shape, plain_layout(shape))
 
     def mean(self, value: Value, axes: Sequence[int], keepdims: bool) -> Value:
         """Mean over source axes."""

@@ -32,6 +32,7 @@ from tinycompress.quantize.constants import (
     function_table,
     output_axis,
     quantize_bias,
+    quantize_norm,
     quantize_operand,
 )
 
@@ -170,6 +171,9 @@ class _Integers:
             op = self._weights(op)
         elif isinstance(op, o.PReLU):
             self._tensors[op.alpha] = self._operand(self._tensors[op.alpha])
+        elif isinstance(op, o.LayerNorm):
+            gamma, beta = (self._tensors[n] for n in (op.gamma, op.beta))
+            self._tensors[op.gamma], self._tensors[op.beta] = quantize_norm(gamma, beta)
         elif isinstance(op, o.Table):
             x, y = (self._tensors[n].quantization for n in (op.inputs[0], op.output))
             table = function_table(op, x, y, f"{op.name}_table")

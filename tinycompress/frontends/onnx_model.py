@@ -134,13 +134,15 @@ class _Importer:
         return found
 
     def _is_plain(self, name: str, rank: int) -> bool:
-        """Whether an input is channels-last already: its only use moves the channels forward, or multiplies rows."""
+        """Whether an input is channels-last already: its only use moves the channels forward, or one works on rows."""
         users = self._readers(name)
         if rank < 2 or not users:
             return False
         if all(n.kind == "Transpose" and (n.get("perm") or [])[:2] == [0, rank] for n in users):
             return True
-        return rank == 2 and all(n.kind in ("MatMul", "Gemm") or reads_sequences(n) for n in users)
+        kinds = {n.kind for n in users}
+        works_on_rows = any(n.kind in _BY_ROWS or reads_sequences(n) for n in users)
+        return rank == 2 and works_on_rows and not kinds.intersection(_BY_CHANNELS)
 
     def _readers(self, name: str) -> list[OnnxNode]:
         """The nodes that compute with a tensor, looking through those that only quantize or rename it."""
@@ -216,6 +218,10 @@ class _Importer:
 
 _REAL = ("FLOAT", "FLOAT16", "DOUBLE")
 """Element types of inputs that are real numbers: all are computed in float32."""
+
+_BY_ROWS = ("MatMul", "Gemm", "LayerNormalization")
+_BY_CHANNELS = ("Conv", "MaxPool", "AveragePool", "BatchNormalization")
+"""Readers of an input `[1, a, b]` that say which of its axes has the channels: the last, or the first."""
 
 _SPARE_OUTPUTS = ("Dropout", "MaxPool")
 """Nodes whose further outputs may be left out without changing the first."""

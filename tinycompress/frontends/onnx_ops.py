@@ -144,6 +144,16 @@ def _softmax(kind: type[o.Op]) -> Handler:
     return handler
 
 
+def _layer_norm(b: ChannelsFirstBuilder, call: Call) -> Result:
+    x = call.value()
+    axis = call.axis(int(call.node.get("axis", -1)), len(x.shape))
+    shape = x.shape[axis:]
+    gamma = np.broadcast_to(call.weights(1), shape)
+    beta = call.real(2)
+    epsilon = float(call.node.get("epsilon", 1e-5))
+    return b.layer_norm(x, gamma, None if beta is None else np.broadcast_to(beta, shape), epsilon)
+
+
 def _dropout(b: ChannelsFirstBuilder, call: Call) -> Result:
     if len(call.node.outputs) > 1 or (call.has(2) and call.scalar(2)):
         raise refused("dropout that stays active at inference", "export the model in evaluation mode")
@@ -357,6 +367,7 @@ HANDLERS: dict[str, Handler] = {
     "Div": _divide,
     "Softmax": _softmax(o.Softmax),
     "LogSoftmax": _softmax(o.LogSoftmax),
+    "LayerNormalization": _layer_norm,
     "Dropout": _dropout,
     "Identity": _identity,
     "Cast": _cast,
@@ -382,7 +393,6 @@ ADVICE: dict[str, str] = {
     "Erf": "only GELU is known: x / 2 * (1 + Erf(x / sqrt(2))), every constant a scalar",
     "GRU": "use an LSTM, or convolutions over time",
     "RNN": "use an LSTM, or convolutions over time",
-    "LayerNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "InstanceNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "GroupNormalization": "use BatchNorm, whose statistics are fixed at inference",
     "ArgMax": "only a final one is known, which is left to the caller: return the values it chooses from",

@@ -150,6 +150,8 @@ def _fitting(weights: Array, x: Value) -> Array:
 def _matmul(b: ChannelsFirstBuilder, call: Call) -> Result:
     if not isinstance(call.operand(0), Value):
         return _matmul_from_left(b, call)
+    if isinstance(call.operand(1), Value):
+        return b.matmul(call.value(), call.value(1))
     x, weights = call.value(), call.weights()
     if weights.ndim > 2 and math.prod(weights.shape[:-2]) == 1 and weights.ndim <= len(x.shape) + 1:
         weights = weights.reshape(weights.shape[-2:])

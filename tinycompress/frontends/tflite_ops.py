@@ -6,6 +6,7 @@ operator's IR form cannot express raise UnsupportedOpError TC-M204; `tflite_mode
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,32 @@ def _extremum(cls: type[o.Op]) -> Converter:
         g.add(op, cls, tuple(g.operand(op, i) for i in op.inputs), (g.output(op),))
 
     return convert
+
+
+def _matmul(g: GraphBuilder, op: FileOperator) -> None:
+    """BATCH_MATMUL of two activations; adjoints and leading axes become those of [g, m, k] and [g, n, k]."""
+    check_arity(op, (2,))
+    options = required_options(op, tflite.BatchMatMulOptions)
+    is_integer(g, op, *op.inputs, op.outputs[0])
+    names, shapes = [g.activation(i) for i in op.inputs], [g.shape(i) for i in op.inputs]
+    if any(len(shape) < 2 for shape in shapes) or math.prod(shapes[0][:-2]) != math.prod(shapes[1][:-2]):
+        raise unsupported(op, f"multiplies {list(shapes[0])} by {list(shapes[1])}, whose leading axes differ")
+    groups = math.prod(shapes[0][:-2])
+    views = [
+        g.reshaped(op, name, (groups, *shape[-2:]), f"matrices{i}")
+        for i, (name, shape) in enumerate(zip(names, shapes, strict=True))
+    ]
+    if options.AdjX():
+        turned = g.intermediate(op, views[0], (groups, shapes[0][-1], shapes[0][-2]))
+        g.add(op, o.Transpose, (views[0],), (turned,), "turned", perm=(0, 2, 1))
+        views[0] = turned
+    rows = shapes[0][-1] if options.AdjX() else shapes[0][-2]
+    columns = shapes[1][-2] if options.AdjY() else shapes[1][-1]
+    g.set_shape(op.outputs[0], (*g.full_shape(op.inputs[0])[:-2], rows, columns))
+    y = g.output(op)
+    made = g.intermediate(op, y, (groups, rows, columns))
+    g.add(op, o.MatMul, tuple(views), (made,), "product", is_transposed=options.AdjY())
+    g.add(op, o.Reshape, (made,), (y,), shape=g.shape(op.outputs[0]))
 
 
 def _mean(g: GraphBuilder, op: FileOperator) -> None:
@@ -194,6 +221,7 @@ CONVERTERS: dict[str, Converter] = {
     "MUL": _elementwise(o.Mul, tflite.MulOptions),
     "MAXIMUM": _extremum(o.Maximum),
     "MINIMUM": _extremum(o.Minimum),
+    "BATCH_MATMUL": _matmul,
     "MEAN": _mean,
     "SOFTMAX": _softmax,
     "LOG_SOFTMAX": _log_softmax,

@@ -74,10 +74,35 @@ def _linear(b: ChannelsFirstBuilder, call: Call) -> Result:
 
 
 def _matmul(b: ChannelsFirstBuilder, call: Call) -> Result:
-    weights = call.constant("other" if "other" in call.args else "mat2")
+    name = "other" if "other" in call.args else "mat2"
+    if isinstance(call[name], Value):
+        return b.matmul(call.value(), call.value(name))
+    weights = call.constant(name)
     if weights.ndim != 2:
         raise refuse(f"product with a constant of shape {list(weights.shape)}", "use nn.Linear")
     return b.linear(call.value(), weights.T, None)
+
+
+def _attention(b: ChannelsFirstBuilder, call: Call) -> Result:
+    """softmax(q · kᵀ · scale) · v; the scale is the softmax's beta."""
+    query, key, value = (call.value(name) for name in ("query", "key", "value"))
+    if call["attn_mask"] is not None or call["is_causal"] or call["dropout_p"] or call.args.get("enable_gqa"):
+        raise refuse("attention with a mask, dropout or grouped queries", "leave them out: inference sees whole inputs")
+    scale = call.args.get("scale") or 1.0 / math.sqrt(query.shape[-1])
+    rank = len(key.shape)
+    scores = b.matmul(query, b.transpose(key, (*range(rank - 2), rank - 1, rank - 2)))
+    return b.matmul(b.softmax(o.Softmax, scores, len(scores.shape) - 1, beta=float(scale)), value)
+
+
+def _layer_norm(b: ChannelsFirstBuilder, call: Call) -> Result:
+    gamma = call.data("weight")
+    shape = tuple(int(s) for s in call["normalized_shape"])
+    return b.layer_norm(
+        call.value("input"),
+        np.ones(shape, np.float32) if gamma is None else gamma,
+        call.data("bias"),
+        float(call["eps"]),
+    )
 
 
 def _addmm(b: ChannelsFirstBuilder, call: Call) -> Result:
@@ -281,7 +306,9 @@ HANDLERS: dict[str, Handler] = {
     **entries("conv1d.default conv2d.default conv1d.padding conv2d.padding", _convolution),
     **entries("conv_transpose2d.input", _transpose_convolution),
     **entries("linear.default", _linear),
-    **entries("matmul.default mm.default", _matmul),
+    **entries("matmul.default mm.default bmm.default", _matmul),
+    **entries("scaled_dot_product_attention.default", _attention),
+    **entries("layer_norm.default", _layer_norm),
     **entries("addmm.default", _addmm),
     **entries("batch_norm.default", _batch_norm),
     **entries("avg_pool1d.default avg_pool2d.default", _average_pool),
@@ -331,10 +358,8 @@ HANDLERS: dict[str, Handler] = {
 ADVICE: dict[str, str] = {
     **dict.fromkeys(("gru", "rnn_tanh", "rnn_relu"), "use nn.LSTM, or convolutions over time (Conv1d)"),
     **dict.fromkeys(("lstm_cell", "gru_cell"), "use nn.LSTM over the whole sequence"),
-    "layer_norm": "use BatchNorm, whose statistics are fixed at inference",
     "group_norm": "use BatchNorm, whose statistics are fixed at inference",
     "instance_norm": "use BatchNorm, whose statistics are fixed at inference",
-    "scaled_dot_product_attention": "attention is outside the operators of int8 microcontroller kernels",
     "argmax": "return the logits and take the argmax outside",
     "sum": "use mean and fold the factor into the next layer",
     "std": "compute it outside the network",

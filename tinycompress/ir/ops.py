@@ -158,6 +158,16 @@ class FullyConnected(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MatMul(Op):
+    """A product of two activations for each of g, `[g,m,k] × [g,k,n] → [g,m,n]`; transposed, the second is `[g,n,k]`.
+
+    The scores and the weighted sums of attention; a product with constants is a `FullyConnected`.
+    """
+
+    is_transposed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Add(Op):
     """Element-wise, two inputs of one shape, or one broadcast (`(1,1,c)`, `(c,)` or `(1,)` against `(h,w,c)`)."""
 
@@ -301,6 +311,18 @@ class BatchNorm(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerNorm(Op):
+    """Over the last axis: y = (x − mean) / sqrt(variance + epsilon) · gamma + beta, mean and variance of each vector.
+
+    `gamma` and `beta` are `(c,)`; quantized, gamma is int16 of LAYER_NORM_GAMMA_BITS bits, beta int32 (`quant_params`).
+    """
+
+    gamma: str = _constant()
+    beta: str = _constant()
+    epsilon: float = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dropout(Op):
     """Float only; identity at inference, kept so that fine-tuning trains as the user wrote it."""
 
@@ -372,12 +394,12 @@ class Embedding(Op):
 
 
 ALL_OPS: tuple[type[Op], ...] = (
-    Conv2D, DepthwiseConv2D, TransposeConv2D, FullyConnected,
+    Conv2D, DepthwiseConv2D, TransposeConv2D, FullyConnected, MatMul,
     Add, Sub, Mul, Maximum, Minimum,
     AveragePool2D, MaxPool2D, Mean,
     Pad, Concat, Reshape, Transpose, Slice,
     Softmax, LogSoftmax, Clamp, PReLU, Table,
-    BatchNorm, Dropout, Quantize, Dequantize,
+    BatchNorm, LayerNorm, Dropout, Quantize, Dequantize,
     ResizeNearest, ResizeBilinear, SVDF, LSTM, Embedding,
 )  # fmt: skip
 """Every operator there is; each room's table is checked against it (`operators.py`)."""

@@ -55,7 +55,7 @@ def add_params(a: Tensor, b: Tensor, y: Tensor, rounding: Rounding = Rounding.DO
 
 
 def mul_multiplier(a: Tensor, b: Tensor, y: Tensor, rounding: Rounding = Rounding.DOUBLE) -> tuple[int, int]:
-    """(multiplier, shift) of Mul: s_a · s_b / s_y, applied to (a − zp_a)(b − zp_b)."""
+    """(multiplier, shift) of Mul and MatMul: s_a · s_b / s_y, applied to (a − zp_a)(b − zp_b) or to sums of them."""
     sa, sb, sy = (t.quantization.tensor_scale for t in (a, b, y))
     return quantize_multiplier(scale_ratio((sa, sb), (sy,)), rounding)
 
@@ -194,6 +194,42 @@ def log_softmax_params(x: Tensor, rounding: Rounding = Rounding.DOUBLE) -> LogSo
     real = (1 << (31 - forward.left_shift)) / forward.multiplier
     multiplier, shift = quantize_multiplier(real, rounding)
     return LogSoftmaxParams(forward, multiplier, shift)
+
+
+LAYER_NORM_BITS = 12
+"""Fraction bits of a normalised value (x − mean) / deviation, whose magnitude is below sqrt(c)."""
+
+LAYER_NORM_GAMMA_BITS = 12
+"""gamma is within ±2047, so that a normalised value times it, and beta, fit 32 bits."""
+
+LAYER_NORM_CHANNELS = 1 << 14
+"""Most channels of a quantized LayerNorm: normalised values are then below 2^7."""
+
+
+@dataclass(frozen=True)
+class LayerNormParams:
+    """y = requantize(normalised · gamma + beta, multiplier, shift) + zp_y, in units of s_gamma / 2^LAYER_NORM_BITS.
+
+    With S = Σq and d = c·q − S, W = c·Σq² − S² + epsilon, at least 1 (`epsilon` in these units: c²·epsilon / s_x²);
+    normalised is d / sqrt(W) in LAYER_NORM_BITS fraction bits: with W·4^n in [2^60, 2^62) and its integer root r,
+    (d · floor(2^61 / r)) / 2^(61 − LAYER_NORM_BITS − n), rounded to nearest, ties up.
+    """
+
+    epsilon: int
+    multiplier: int
+    shift: int
+
+
+def layer_norm_params(
+    op: o.LayerNorm, tensors: Mapping[str, Tensor], rounding: Rounding = Rounding.DOUBLE
+) -> LayerNormParams:
+    """Parameters of a quantized LayerNorm."""
+    x, gamma, y = (tensors[n] for n in (op.inputs[0], op.gamma, op.output))
+    real = op.epsilon * (x.shape[-1] / x.quantization.tensor_scale) ** 2
+    unit = gamma.quantization.tensor_scale / (1 << LAYER_NORM_BITS)
+    return LayerNormParams(
+        round(min(real, 2.0**60)), *quantize_multiplier(scale_ratio((unit,), (y.quantization.tensor_scale,)), rounding)
+    )
 
 
 def prelu_multipliers(

@@ -51,6 +51,7 @@ ROW_WINDOWS: dict[type[o.Op], Callable[[Any, Graph], WindowFacts]] = {
     **dict.fromkeys(
         (
             o.FullyConnected,
+            o.MatMul,
             o.Add,
             o.Sub,
             o.Mul,
@@ -59,6 +60,7 @@ ROW_WINDOWS: dict[type[o.Op], Callable[[Any, Graph], WindowFacts]] = {
             o.Concat,
             o.Softmax,
             o.LogSoftmax,
+            o.LayerNorm,
             o.Clamp,
             o.PReLU,
             o.Table,

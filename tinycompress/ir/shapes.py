@@ -109,6 +109,24 @@ def _fully_connected(op: o.FullyConnected, tensors: Tensors) -> tuple[Shape, ...
     return ((*shape[:-1], out),)
 
 
+def _matmul(op: o.MatMul, tensors: Tensors) -> tuple[Shape, ...]:
+    a, b = (tensors[n].shape for n in op.inputs)
+    if len(a) == len(b) == 3:
+        terms, columns = b[1:][:: -1 if op.is_transposed else 1]
+        if (a[0], a[2]) == (b[0], terms):
+            return ((*a[:2], columns),)
+    raise ModelError(
+        "TC-M002", f"cannot multiply {list(a)} by {list(b)}{' transposed' * op.is_transposed}", where=op.name
+    )
+
+
+def _layer_norm(op: o.LayerNorm, tensors: Tensors) -> tuple[Shape, ...]:
+    shape = tensors[op.inputs[0]].shape
+    if any(tensors[name].shape != shape[-1:] for name in (op.gamma, op.beta)):
+        raise ModelError("TC-M002", f"LayerNorm constants do not fit {list(shape)}", where=op.name)
+    return (shape,)
+
+
 def _elementwise(op: o.Op, tensors: Tensors) -> tuple[Shape, ...]:
     a, b = (tensors[n].shape for n in op.inputs)
     return (broadcast_shape(a, b, op.name),)
@@ -199,6 +217,7 @@ SHAPES: dict[type[o.Op], ShapeFunction] = {
     o.DepthwiseConv2D: _depthwise,
     o.TransposeConv2D: _transpose_conv,
     o.FullyConnected: _fully_connected,
+    o.MatMul: _matmul,
     o.Add: _elementwise,
     o.Sub: _elementwise,
     o.Mul: _elementwise,
@@ -218,6 +237,7 @@ SHAPES: dict[type[o.Op], ShapeFunction] = {
     o.PReLU: _same,
     o.Table: _same,
     o.BatchNorm: _same,
+    o.LayerNorm: _layer_norm,
     o.Dropout: _same,
     o.Quantize: _same,
     o.Dequantize: _same,

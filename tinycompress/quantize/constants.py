@@ -9,8 +9,9 @@ import numpy as np
 from tinycompress.execute.functions import apply
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
+from tinycompress.ir.quant_params import LAYER_NORM_BITS, LAYER_NORM_GAMMA_BITS
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
-from tinycompress.quantize.ranges import WEIGHT_LIMIT, WeightScales, activation_qparams
+from tinycompress.quantize.ranges import SMALLEST_SCALE, WEIGHT_LIMIT, WeightScales, activation_qparams
 
 WeightedOp = o.Conv2D | o.DepthwiseConv2D | o.TransposeConv2D | o.FullyConnected
 WEIGHTED = (o.Conv2D, o.DepthwiseConv2D, o.TransposeConv2D, o.FullyConnected)
@@ -69,6 +70,22 @@ def quantize_bias(bias: Tensor, input_scale: float, weights: QParams) -> Tensor:
     values = np.clip(np.sign(real) * np.floor(np.abs(real) + 0.5), -(2.0**31), 2.0**31 - 1).astype(np.int32)
     qparams = QParams(tuple(scales), (0,) * len(scales), None if weights.is_per_tensor else 0, bits=32)
     return Tensor(bias.name, bias.shape, DType.INT32, qparams, values, bias.source)
+
+
+def quantize_norm(gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """gamma of a LayerNorm as int16 of LAYER_NORM_GAMMA_BITS bits, and beta as int32 in units of gamma's scale / 2^12.
+
+    A beta that would exceed BIAS_LIMIT makes gamma's scale larger instead.
+    """
+    limit, unit = (1 << (LAYER_NORM_GAMMA_BITS - 1)) - 1, 1 << LAYER_NORM_BITS
+    largest = float(np.abs(gamma.constant).max()) / limit, float(np.abs(beta.constant).max()) * unit / BIAS_LIMIT
+    scale = float(np.float32(max(*largest, SMALLEST_SCALE)))
+    qparams = QParams.per_tensor(scale, 0, 16)
+    values = np.clip(quantize_values(gamma.constant, qparams, DType.INT16), -limit, limit)
+    return (
+        Tensor(gamma.name, gamma.shape, DType.INT16, qparams, values, gamma.source),
+        quantize_bias(beta, 1.0 / unit, qparams),
+    )
 
 
 def quantize_operand(tensor: Tensor, qparams: QParams | None = None) -> Tensor:

@@ -158,6 +158,10 @@ def _quantize_op(
             return op, [f"{op.name}: large biases coarsen the weights of {made.coarser_channels} channels"]
     elif isinstance(op, o.PReLU) and isinstance(original, o.PReLU):
         tensors[op.alpha] = constants.quantize_operand(constants.renamed(graph.tensors[original.alpha], op.alpha))
+    elif isinstance(op, o.LayerNorm) and isinstance(original, o.LayerNorm):
+        gamma = constants.renamed(graph.tensors[original.gamma], op.gamma)
+        beta = constants.renamed(graph.tensors[original.beta], op.beta)
+        tensors[op.gamma], tensors[op.beta] = constants.quantize_norm(gamma, beta)
     elif isinstance(op, o.LSTM) and isinstance(original, o.LSTM):
         x = tensors[op.inputs[0]].quantization
         tensors.update(quantize_lstm(op, original, graph.tensors, x, settings.method_for(op)))

@@ -1,0 +1,137 @@
+"""Attention from PyTorch and ONNX: the float graph equals torch, and its int8 form stays close."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import tinycompress as tc
+from tinycompress.errors import UnsupportedOpError
+from tinycompress.execute import float_reference, reference
+from tinycompress.frontends.onnx_model import import_onnx
+from tinycompress.frontends.torch_export import import_module
+from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
+from tinycompress.ir.graph import Graph
+
+WIDTH, HEADS, STEPS = 24, 3, 10
+
+
+def heads(x: Tensor) -> Tensor:
+    return x.reshape(x.shape[0], -1, HEADS, WIDTH // HEADS).transpose(1, 2)
+
+
+class Fused(nn.Module):
+    """Queries, keys and values as three parts of one projection, by torch's own attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (heads(part) for part in self.qkv(x).chunk(3, -1))
+        return self.out(self.attend(q, k, v).transpose(1, 2).reshape(x.shape))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(q, k, v)
+
+
+class Written(Fused):
+    """The same in single operators."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return torch.softmax(q @ k.transpose(-2, -1) / (WIDTH // HEADS) ** 0.5, -1) @ v
+
+
+class Block(nn.Module):
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+        self.before, self.after = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH, elementwise_affine=False)
+        self.inner = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
+        self.head = nn.Linear(WIDTH, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.before(x))
+        return self.head((x + self.inner(self.after(x))).mean(1))
+
+
+def module(attention: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return Block(attention()).eval()
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"fused": Fused, "written": Written}
+
+
+def sequences(count: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(count, STEPS, WIDTH)).astype(np.float32)
+
+
+def onnx_of(net: nn.Module) -> Graph:
+    written = io.BytesIO()
+    torch.onnx.export(net, (torch.zeros(1, STEPS, WIDTH),), written, opset_version=18, dynamo=False)
+    return import_onnx(written.getvalue(), "net")
+
+
+def compare(graph: Graph, net: nn.Module) -> None:
+    x = sequences(4)
+    (name,) = graph.input_names
+    assert graph.tensors[name].shape == (STEPS, WIDTH)
+    expected = net(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(float_reference.run(graph, {name: x}).output, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", sorted(NETWORKS))
+def test_attention_equals_torch(kind: str) -> None:
+    net = module(NETWORKS[kind])
+    compare(import_module(net, (STEPS, WIDTH)), net)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", sorted(NETWORKS))
+def test_attention_from_onnx_equals_torch(kind: str) -> None:
+    net = module(NETWORKS[kind])
+    compare(onnx_of(net), net)
+
+
+def test_scores_are_scaled_inside_the_softmax() -> None:
+    """No operator of its own, and no transposes but those between tokens and heads."""
+    graph = import_module(module(Fused), (STEPS, WIDTH))
+    kinds = [op.kind for op in graph.ops]
+    assert kinds.count("MatMul") == 2
+    assert kinds.count("Mul") == 0
+    assert kinds.count("Transpose") == 4
+
+
+def test_attention_is_quantized_and_runs_as_c(tmp_path: Path) -> None:
+    """int8 near float, the generated C equal to the reference."""
+    graph = import_module(module(Fused), (STEPS, WIDTH))
+    quantized = tc.quantize(graph, sequences(64))
+    (name,) = quantized.input_names
+    x = sequences(80)[64:]
+    q = quantize_values(x, quantized.tensors[name].quantization, quantized.tensors[name].dtype)
+    result = reference.run(quantized, {name: q})
+    (output,) = quantized.outputs
+    real = float_reference.run(graph, {name: x}).output
+    error = dequantize_values(result.output, quantized.tensors[output].quantization) - real
+    assert np.sqrt((error**2).mean()) < 0.05 * real.std()
+    host = tc.generate(tc.plan(quantized, "stm32f746"), tmp_path / "c").host()
+    for sample, expected in zip(q, result.output, strict=True):
+        np.testing.assert_array_equal(host.run(sample)[output], expected)
+
+
+def test_attention_refuses_masks() -> None:
+    class Masked(Fused):
+        def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    with pytest.raises(UnsupportedOpError, match="attention with a mask") as caught:
+        import_module(module(Masked), (STEPS, WIDTH))
+    assert caught.value.code == "TC-M101"

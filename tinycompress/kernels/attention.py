@@ -1,0 +1,145 @@
+"""MatMul and LayerNorm, the operators of attention: packing and predicates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinycompress.ir import quant_params as qp
+from tinycompress.ir.graph import Graph, Rounding
+from tinycompress.ir.ops import LayerNorm, MatMul
+from tinycompress.ir.shapes import row_elements
+from tinycompress.ir.tensor import DType
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
+from tinycompress.kernels.packing import INT32_MAX, are_activations, describe, estimate, is_int8, no_taps
+
+BETA_LIMIT = 1 << 30
+"""Largest magnitude of a quantized beta: half the accumulator's range is left for the products."""
+
+
+def terms(op: MatMul, graph: Graph) -> int:
+    """Products in one output."""
+    return graph.tensors[op.inputs[0]].shape[2]
+
+
+def supports(op: MatMul, graph: Graph) -> bool:
+    """Two int8 activations whose sums fit int32."""
+    return is_int8(op, graph) and are_activations(op, graph) and terms(op, graph) * 255 * 255 <= INT32_MAX
+
+
+def supports_dsp(op: MatMul, graph: Graph) -> bool:
+    """As the portable kernel, where sums without zero points fit as well."""
+    return supports(op, graph) and terms(op, graph) * 3 * 255 * 255 <= INT32_MAX
+
+
+def pack(op: MatMul, graph: Graph, rounding: Rounding) -> PackedKernel:
+    """Shape, strides of the second operand, zero points and the requantization."""
+    a, b = (graph.tensors[n] for n in op.inputs)
+    y = graph.tensors[op.output]
+    _, rows, columns = y.shape
+    count = terms(op, graph)
+    multiplier, shift = qp.mul_multiplier(a, b, y, rounding)
+    return PackedKernel(
+        "tc_matmul_s8_params",
+        (
+            ("rows", rows),
+            ("terms", count),
+            ("columns", columns),
+            ("term_step", 1 if op.is_transposed else columns),
+            ("column_step", count if op.is_transposed else 1),
+            ("first_zero_point", a.quantization.tensor_zero_point),
+            ("second_zero_point", b.quantization.tensor_zero_point),
+            ("multiplier", multiplier),
+            ("shift", shift),
+            ("output_zero_point", y.quantization.tensor_zero_point),
+        ),
+    )
+
+
+def _scratch(op: MatMul, graph: Graph, rows: int) -> int:
+    """The sums of the second operand's columns, and where it is not transposed, one matrix of it that is."""
+    columns = graph.tensors[op.output].shape[2]
+    matrix = 0 if op.is_transposed else columns * terms(op, graph)
+    return -(-(4 * columns + matrix) // 8) * 8
+
+
+def _instructions(op: MatMul, graph: Graph) -> int:
+    groups, rows, columns = graph.tensors[op.output].shape
+    matrix = 0 if op.is_transposed else 4 * columns * terms(op, graph)
+    return round(
+        groups * (matrix + columns * (12 + 1.3 * terms(op, graph)) + rows * columns * (24 + 1.4 * terms(op, graph)))
+    )
+
+
+MATMUL = (
+    KernelVariant(
+        name="matmul_s8",
+        header="tc_matmul.h",
+        tier="portable",
+        pack=pack,
+        supports=supports,
+        instructions=estimate(40, 6, terms),
+    ),
+)
+MATMUL_DSP = (
+    KernelVariant(
+        name="matmul_s8_dsp",
+        header="tc_matmul_dsp.h",
+        tier="dsp",
+        pack=pack,
+        supports=supports_dsp,
+        scratch_bytes=_scratch,
+        code=fixed_code(900),
+        instructions=_instructions,
+    ),
+)
+
+
+def supports_norm(op: LayerNorm, graph: Graph) -> bool:
+    """int8 to int8, gamma and beta of the widths that keep every sum inside int32."""
+    gamma, beta = (graph.tensors[n] for n in (op.gamma, op.beta))
+    return (
+        is_int8(op, graph)
+        and gamma.dtype is DType.INT16
+        and beta.dtype is DType.INT32
+        and int(np.abs(gamma.constant.astype(np.int64)).max()) < 1 << (qp.LAYER_NORM_GAMMA_BITS - 1)
+        and int(np.abs(beta.constant.astype(np.int64)).max()) <= BETA_LIMIT
+        and gamma.shape[0] <= qp.LAYER_NORM_CHANNELS
+    )
+
+
+def pack_norm(op: LayerNorm, graph: Graph, rounding: Rounding) -> PackedKernel:
+    """Shape, epsilon in the input's units, the requantization, gamma and beta."""
+    x, gamma, beta, y = (graph.tensors[n] for n in (op.inputs[0], op.gamma, op.beta, op.output))
+    p = qp.layer_norm_params(op, graph.tensors, rounding)
+    channels = x.shape[-1]
+    low = p.epsilon & 0xFFFFFFFF
+    return PackedKernel(
+        "tc_layer_norm_s8_params",
+        (
+            ("vectors", row_elements(x.shape) // channels),
+            ("channels", channels),
+            ("epsilon_low", low - (1 << 32) if low >> 31 else low),
+            ("epsilon_high", p.epsilon >> 32),
+            ("multiplier", p.multiplier),
+            ("shift", p.shift),
+            ("output_zero_point", y.quantization.tensor_zero_point),
+        ),
+        (
+            PackedArray("gamma", gamma.constant, describe(gamma, "gamma", "C"), 2),
+            PackedArray("beta", beta.constant, describe(beta, "beta", "C")),
+        ),
+    )
+
+
+LAYER_NORM = (
+    KernelVariant(
+        name="layer_norm_s8",
+        header="tc_layer_norm.h",
+        tier="portable",
+        pack=pack_norm,
+        supports=supports_norm,
+        in_place=(0,),
+        code=fixed_code(600),
+        instructions=estimate(40, 0, no_taps),
+    ),
+)
