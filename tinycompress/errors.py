@@ -14,7 +14,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -56,6 +57,19 @@ class TinycompressError(Exception):
         place = f" ({self.where})" if self.where else ""
         fix = f"; {self.fix}" if self.fix else ""
         return f"{self.code}: {self.what}{place}{fix}"
+
+
+@contextlib.contextmanager
+def located(place: str) -> Iterator[None]:
+    """Diagnostics raised inside are at `place`; those that name a part of it, at that part."""
+    try:
+        yield
+    except TinycompressError as error:
+        if error.where is None or error.where in place:
+            error.where = place
+        elif place not in error.where:
+            error.where = f"{place}: {error.where}"
+        raise
 
 
 class ConfigError(TinycompressError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,7 +70,20 @@ def attempt(inside: Callable[..., Outcome]) -> Attempt:
     np.savez("nan.npz", x=np.where(x > 2, np.nan, x), y=y)
     np.savez("floats.npz", x=x, y=y + 0.5)
     np.savez("two.npz", left=x, right=x[:, :2], y=y)
+    np.savez("truth.npz", x=x, y=y > 0)
+    np.savez("rows.npz", x=x, y=np.eye(3)[y])
+    np.savez("none.npz", x=x[:0], y=y[:0])
+    np.savez("one.npz", x=x[:1], y=y[:1])
+    np.savez("large.npz", x=np.where(x > 2, 1e300, x), y=y)
+    np.savez("half.npz", x_train=x, y_train=y)
+    np.savez("only.npz", x=x)
+    np.savez("splits.npz", x_train=x, y_train=y, x_test=x[:, :3], y_test=y)
+    np.savez("test.npz", x_train=x, y_train=y, x_test=np.where(x > 2, np.nan, x), y_test=y)
+    np.savez("objects.npz", x=x, y=np.array([{}] * 60))
     Path("torn.npz").write_bytes(Path("good.npz").read_bytes()[:200])
+    for name in ("images/a", "images/b"):
+        Path(name).mkdir(parents=True)
+        Path(name, "0.png").write_bytes(b"no image")
 
     def run(data: str = "good.npz", task: str = "", device: str = "cpu", network: str = "make", shape: str = "[4]",
             *flags: str) -> Outcome:  # fmt: skip
@@ -88,8 +102,23 @@ def attempt(inside: Callable[..., Outcome]) -> Attempt:
         ("lengths.npz", "TC-C302", "the numbers of samples differ: 60 inputs but 50 targets"),
         ("words.npz", "TC-C302", "targets hold <U3, not numbers"),
         ("classes.npz", "TC-C303", "labels go from 1 to 3, the network has 3 outputs"),
-        ("floats.npz", "TC-C303", "train labels must be one integer per sample"),
-        ("nan.npz", "TC-C305", "samples hold NaN or infinity"),
+        ("floats.npz", "TC-C303", "train labels are float64 of shape [42], not one integer per sample"),
+        ("truth.npz", "TC-C303", "train labels are bool of shape [42], not one integer per sample"),
+        ("rows.npz", "TC-C303", "train labels are float64 of shape [42, 3], not one integer per sample"),
+        ("none.npz", "TC-C302", "inputs of shape [0, 4] hold no samples"),
+        ("one.npz", "TC-C304", "1 sample cannot be split into train, val and test"),
+        (
+            "large.npz",
+            "TC-C305",
+            "inputs hold NaN, infinity or numbers beyond float32, the first is number",
+        ),
+        ("half.npz", "TC-C302", "of the arrays x_train, y_train no data set can be made"),
+        ("only.npz", "TC-C302", "a classification task needs targets"),
+        ("splits.npz", "TC-C302", "splits have different sample shapes: train [4], val [4], test [3]"),
+        ("test.npz", "TC-C305", "test.npz: x_test, y_test"),
+        ("objects.npz", "TC-C302", "'y' holds Python objects"),
+        ("images", "TC-C302", "images/a/0.png"),
+        ("nan.npz", "TC-C305", "inputs hold NaN, infinity or numbers beyond float32"),
         ("shape.npz", "TC-C107", "samples are [3], input"),
         ("two.npz", "TC-C107", "the samples are left, right; the model takes"),
         ("net.py:failing", "TC-C306", "net.py:failing failed: RuntimeError: the disk is gone"),
@@ -101,6 +130,9 @@ def test_data_that_cannot_be_trained_on(attempt: Attempt, data: str, code: str, 
     assert (status, out) == (2, "")
     assert f"error[{code}]" in err
     assert said in err
+    (place,) = re.findall(r"^  at:  (.*)$", err, re.MULTILINE)
+    assert data in place
+    assert "\n  fix: " in err
 
 
 @pytest.mark.parametrize(
@@ -118,6 +150,8 @@ def test_tasks_that_do_not_fit(attempt: Attempt, task: str, status: int, code: s
     assert (found, out) == (status, "")
     assert f"error[{code}]" in err
     assert said in err
+    assert "\n  at:  " in err
+    assert "\n  fix: " in err
 
 
 def test_cuda_where_there_is_none(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:

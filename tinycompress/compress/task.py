@@ -13,8 +13,9 @@ import numpy as np
 from tinycompress.config import nearest
 from tinycompress.data import Dataset, Split
 from tinycompress.data.dataset import Array
-from tinycompress.errors import ConfigError, TinycompressError
+from tinycompress.errors import ConfigError, TinycompressError, located
 from tinycompress.ir.graph import Graph
+from tinycompress.ir.inputs import real_batches
 from tinycompress.units import parse_bytes
 
 Kind = Literal["classification", "regression", "autoencoder"]
@@ -78,13 +79,16 @@ class Task:
     name: str = "data"
 
     def __post_init__(self) -> None:
-        for given, known in ((self.loss, LOSSES), (self.metric, tuple(METRICS))):
+        for what, given, known in (("loss", self.loss, LOSSES), ("metric", self.metric, tuple(METRICS))):
             if isinstance(given, str) and given not in known:
-                raise ConfigError("TC-C310", f"{given!r} is not a loss or metric", fix=nearest(given, known))
+                said = f"{given!r} is not a {what}"
+                raise ConfigError("TC-C310", said, where=f"task.{what}", fix=nearest(given, known))
         if self.kind not in _DEFAULTS:
-            raise ConfigError("TC-C310", f"task kind {self.kind!r}", fix=nearest(self.kind, _DEFAULTS))
+            fix = nearest(self.kind, _DEFAULTS)
+            raise ConfigError("TC-C310", f"{self.kind!r} is not a kind of task", where="task.kind", fix=fix)
         if self.kind != "autoencoder" and any(split.wanted is None for _, split in self._splits):
-            raise ConfigError("TC-C302", f"a {self.kind} task needs targets", where=self.name)
+            fix = "add targets y to the data, or set [task] kind = 'autoencoder'"
+            raise ConfigError("TC-C302", f"a {self.kind} task needs targets", where=self.name, fix=fix)
 
     @classmethod
     def of(cls, data: Dataset, kind: Kind = "classification", loss: str | Loss | None = None,
@@ -122,7 +126,8 @@ class Task:
         assert isinstance(inputs, np.ndarray)
         if metric is area_under_curve:
             if split.targets is None:
-                raise ConfigError("TC-C302", "metric 'auc' needs labels 0 (normal) and 1 (anomaly)", where=self.name)
+                said = "metric 'auc' needs labels 0 (normal) and 1 (anomaly)"
+                raise ConfigError("TC-C302", said, where=self.name, fix="add them to the data as y")
             errors = ((outputs - inputs.reshape(outputs.shape)) ** 2).reshape(len(outputs), -1).mean(axis=1)
             return metric(errors, split.targets)
         return metric(outputs, inputs)
@@ -130,8 +135,9 @@ class Task:
     def check_network(self, graph: Graph) -> None:
         """Raises before any training what would fail in it.
 
-        ConfigError TC-C312 for several inputs, outputs or targets where a loss or metric by name takes one, TC-C303 for
-        a label without an output and for targets of another size than the output.
+        ConfigError TC-C312 for several inputs, outputs or targets where a loss or metric by name takes one, TC-C107 for
+        samples that the network does not take, TC-C303 for a label without an output and for targets of another size
+        than the output.
         """
         shapes = [graph.tensors[name].shape for name in graph.outputs]
         are_own = callable(self.loss_name) and callable(self.metric)
@@ -144,6 +150,8 @@ class Task:
                 where=self.name,
                 fix="give [task] loss and metric as functions of your own: they get tuples of outputs",
             )
+        with located(self.name):
+            real_batches(self.train.first(1).samples, graph)
         if are_own or many:
             return
         if self.kind == "classification":
@@ -170,7 +178,7 @@ class Task:
         for part, split in self._splits:
             labels = split.labels
             if labels is None:
-                raise ConfigError("TC-C303", f"{part} labels must be one integer per sample", where=self.name)
+                raise self._no_labels(part, split.targets)
             if labels.min() < 0 or labels.max() >= outputs:
                 raise ConfigError(
                     "TC-C303",
@@ -178,6 +186,16 @@ class Task:
                     where=self.name,
                     fix="build the network for this many classes; labels start at 0",
                 )
+
+    def _no_labels(self, part: str, found: Array | None) -> ConfigError:
+        held = "missing" if found is None else f"{found.dtype} of shape {list(found.shape)}"
+        return ConfigError(
+            "TC-C303",
+            f"{part} labels are {held}, not one integer per sample",
+            where=self.name,
+            fix="give each sample the number of its class as an integer from 0 (of one-hot rows the argmax), "
+            "or set [task] kind = 'regression'",
+        )
 
 
 @contextlib.contextmanager
@@ -190,7 +208,10 @@ def calling(what: str, function: Callable[..., Any]) -> Iterator[None]:
         raise
     except Exception as error:  # it may raise anything
         raise ConfigError(
-            "TC-C319", f"the {what} {name} failed: {type(error).__name__}: {error}", where=f"task.{what}"
+            "TC-C319",
+            f"the {what} {name} failed: {type(error).__name__}: {error}",
+            where=f"task.{what}",
+            fix="it is called with the outputs and the targets of a batch",
         ) from error
 
 
@@ -222,10 +243,12 @@ class Budget:
                 try:
                     object.__setattr__(self, name, parse_bytes(value))
                 except ValueError as error:
-                    raise ConfigError("TC-C311", str(error), where=f"budget.{name}") from None
+                    fix = "give a size, or leave it out for no limit"
+                    raise ConfigError("TC-C311", str(error), where=f"budget.{name}", fix=fix) from None
         for name, value in self._limits():
             if not value > 0:
-                raise ConfigError("TC-C311", f"a budget must be positive, not {value}", where=f"budget.{name}")
+                fix = "leave it out for no limit"
+                raise ConfigError("TC-C311", f"a budget must be positive, not {value}", where=f"budget.{name}", fix=fix)
 
     def _limits(self) -> Iterator[tuple[str, float]]:
         for f in fields(self):

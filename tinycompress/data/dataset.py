@@ -33,15 +33,15 @@ class Split:
             if array.dtype.kind not in "biuf":
                 raise ConfigError("TC-C302", f"{name} hold {array.dtype}, not numbers", fix="encode them as numbers")
             if array.ndim == 0 or len(array) == 0:
-                raise ConfigError("TC-C302", f"{name} of shape {list(array.shape)} hold no samples")
+                fix = "give at least one sample; the first axis counts them"
+                raise ConfigError("TC-C302", f"{name} of shape {list(array.shape)} hold no samples", fix=fix)
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) > 1:
             listed = " but ".join(f"{n} {name}" for name, n in lengths.items())
-            raise ConfigError("TC-C302", f"the numbers of samples differ: {listed}")
+            raise ConfigError("TC-C302", f"the numbers of samples differ: {listed}", fix="give one target per sample")
         for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                bad = int(np.count_nonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1)))
-                raise ConfigError("TC-C305", f"{bad} of {len(array)} samples hold NaN or infinity", where=name)
+            if array.dtype.kind == "f":
+                _require_finite(array, name)
 
     @property
     def _inputs(self) -> dict[str, Array]:
@@ -101,8 +101,23 @@ class Split:
         return self if not 0 < count < len(self) else self.take(np.arange(count))
 
 
+def _require_finite(array: Array, name: str) -> None:
+    """ConfigError TC-C305 unless every value is a float32."""
+    with np.errstate(over="ignore"):
+        is_finite = np.isfinite(array.astype(np.float32, copy=False))
+    if not is_finite.all():
+        bad = np.flatnonzero(~is_finite.reshape(len(array), -1).all(axis=1))
+        raise ConfigError(
+            "TC-C305",
+            f"{len(bad)} of {len(array)} {name} hold NaN, infinity or numbers beyond float32, the first is number "
+            f"{bad[0]}",
+            fix="repair these samples or leave them out",
+        )
+
+
 def _several(what: str, arrays: Mapping[str, Array]) -> ConfigError:
-    return ConfigError("TC-C307", f"the data has {len(arrays)} {what} ({', '.join(arrays)}), and one is needed here")
+    said = f"the data has {len(arrays)} {what} ({', '.join(arrays)}), and one is needed here"
+    return ConfigError("TC-C307", said, fix="bring data with one array x, and one array y where there are targets")
 
 
 def spread(available: int, wanted: int) -> Array:
@@ -149,8 +164,10 @@ def split_by_seed(name: str, everything: Split, counts: tuple[int, int, int], se
     if sum(counts) > len(everything) or min(counts) < 1:
         raise ConfigError(
             "TC-C304",
-            f"{len(everything)} samples cannot be split into {counts[0]} train, {counts[1]} val and {counts[2]} test",
+            f"{len(everything)} {'sample' if len(everything) == 1 else 'samples'} cannot be split into "
+            + ("train, val and test" if counts[0] < 1 else f"{counts[0]} train, {counts[1]} val and {counts[2]} test"),
             where=name,
+            fix="bring more samples",
         )
     rng = np.random.default_rng(seed)
     position = rng.permutation(len(everything)).astype(np.float64)

@@ -81,5 +81,6 @@ def _pixels(file: Path) -> Array:
                 return (np.asarray(image) >> 8).astype(np.uint8)[..., None]
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ConfigError("TC-C302", f"the image cannot be decoded: {error}", where=str(file)) from error
+        fix = "replace the file, or take it out of the folder"
+        raise ConfigError("TC-C302", f"the image cannot be decoded: {error}", where=str(file), fix=fix) from error
     return pixels[..., None] if pixels.ndim == 2 else pixels

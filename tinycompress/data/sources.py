@@ -12,7 +12,7 @@ from tinycompress.data.archive import read_npz
 from tinycompress.data.dataset import Array, Dataset, Split, split_by_fraction, split_by_seed
 from tinycompress.data.folder import class_names, read_classes
 from tinycompress.data.named import NAMED
-from tinycompress.errors import ConfigError, TinycompressError
+from tinycompress.errors import ConfigError, TinycompressError, located
 from tinycompress.user_code import Refusal, load_object
 
 
@@ -27,6 +27,11 @@ def load_data(source: str, *, seed: int = 0, val: float = 0.1, test: float = 0.2
     Raises ConfigError TC-C301 (absent), TC-C302 (mis-shaped), TC-C306 (not understood). Naming a Python callable is
     consent to run it; npz files are read without pickle.
     """
+    with located(str(Path(source))):
+        return _load(source, seed, val, test)
+
+
+def _load(source: str, seed: int, val: float, test: float) -> Dataset:
     name, _, argument = source.partition(":")
     if name in NAMED:
         return NAMED[name](argument, seed)
@@ -43,7 +48,8 @@ def load_data(source: str, *, seed: int = 0, val: float = 0.1, test: float = 0.2
         except TinycompressError:
             raise
         except Exception as error:  # the user's function, or the data set it made, may raise anything
-            raise ConfigError("TC-C306", f"{source} failed: {type(error).__name__}: {error}", where=source) from error
+            what = f"{source} failed: {type(error).__name__}: {error}"
+            raise ConfigError("TC-C306", what, fix="call it in Python: its own traceback says where") from error
     known = ", ".join(NAMED)
     fix = f"give an .npz file, a folder, module:function, or one of {known}"
     if path.exists():
@@ -65,7 +71,7 @@ def load_callable(reference: str) -> Callable[[], Any]:
 def from_npz(path: Path, *, seed: int = 0, val: float = 0.1, test: float = 0.2) -> Dataset:
     """Splits of an npz file; see `load_data` for the array names."""
     arrays = read_npz(path)
-    return _from_mapping(arrays, path.stem, seed, val, test)
+    return _from_mapping(arrays, str(path), seed, val, test)
 
 
 _PARTS = ("_train", "_val", "_test")
@@ -79,7 +85,7 @@ def _from_mapping(arrays: Mapping[str, Array], name: str, seed: int, val: float,
     if train is None or test_split is None:
         raise ConfigError(
             "TC-C302",
-            f"data {name!r} has {', '.join(sorted(arrays)) or 'no arrays'}",
+            f"of the arrays {', '.join(sorted(arrays))} no data set can be made" if arrays else "there are no arrays",
             fix="name the arrays x and y, or x_train, y_train, x_test, y_test (x_val, y_val); those of several inputs "
             "after their input",
         )
@@ -102,10 +108,11 @@ def _part(arrays: Mapping[str, Array], suffix: str) -> Split | None:
         mine = {k: v for k, v in mine.items() if not k.endswith(_PARTS)}
     several = {k.removeprefix("y_"): v for k, v in mine.items() if k.startswith("y_")}
     targets = mine.get("y", several or None)
-    if "x" in mine:
-        return Split(mine["x"], targets)
-    inputs = {k: v for k, v in mine.items() if k != "y" and not k.startswith("y_")}
-    return Split(inputs, targets) if len(inputs) > 1 and targets is not None else None
+    with located(", ".join(f"{name}{suffix}" for name in mine)):
+        if "x" in mine:
+            return Split(mine["x"], targets)
+        inputs = {k: v for k, v in mine.items() if k != "y" and not k.startswith("y_")}
+        return Split(inputs, targets) if len(inputs) > 1 and targets is not None else None
 
 
 def _checked(data: Dataset) -> Dataset:
@@ -113,7 +120,8 @@ def _checked(data: Dataset) -> Dataset:
     shapes = {part: {name: list(shape) for name, shape in split.shapes.items()} for part, split in parts.items()}
     if any(shape != shapes["train"] for shape in shapes.values()):
         listed = ", ".join(f"{part} {' and '.join(map(str, named.values()))}" for part, named in shapes.items())
-        raise ConfigError("TC-C302", f"splits have different sample shapes: {listed}", where=data.name)
+        fix = "bring all samples to one shape, the model's input shape"
+        raise ConfigError("TC-C302", f"splits have different sample shapes: {listed}", where=data.name, fix=fix)
     return data
 
 
@@ -146,7 +154,8 @@ def _stacked(values: list[Any], name: str) -> Array | dict[str, Array]:
     """One array of the inputs or targets of all samples, or one per name."""
     if isinstance(values[0], Mapping):
         if any(not isinstance(v, Mapping) or set(v) != set(values[0]) for v in values):
-            raise ConfigError("TC-C302", f"samples of {name} have different names")
+            fix = "give every sample the same names"
+            raise ConfigError("TC-C302", f"samples of {name} have different names", where=name, fix=fix)
         return {str(key): _stack([v[key] for v in values], name) for key in values[0]}
     return _stack(values, name)
 
@@ -168,7 +177,7 @@ def _pairs(value: Any, name: str) -> Split:
     if hasattr(value, "__len__") and hasattr(value, "__getitem__"):
         samples = [value[i] for i in range(len(value))]
         if not samples:
-            raise ConfigError("TC-C302", f"{name} returned no samples")
+            raise ConfigError("TC-C302", f"{name} returned no samples", where=name, fix="return at least one")
         if all(isinstance(s, tuple | list) and len(s) == 2 for s in samples):
             return Split(_stacked([x for x, _ in samples], name), _stacked([y for _, y in samples], name))
         if all(hasattr(s, "shape") for s in samples):
@@ -184,9 +193,9 @@ def from_folder(root: Path, *, seed: int = 0, val: float = 0.1, test: float = 0.
     """Images by class folder (`data.folder`), split by `seed`, or as train/, test/ and perhaps val/ say."""
     parts = {p.name: p for p in root.iterdir() if p.is_dir()}
     if not {"train", "test"} <= set(parts):
-        return split_by_fraction(root.name, read_classes(root), seed, val, test)
+        return split_by_fraction(str(root), read_classes(root), seed, val, test)
     names = class_names(parts["train"])
     train, held_out = (read_classes(parts[part], names) for part in ("train", "test"))
     if "val" in parts:
-        return _checked(Dataset(root.name, train, read_classes(parts["val"], names), held_out))
-    return _with_val(root.name, train, held_out, seed, val)
+        return _checked(Dataset(str(root), train, read_classes(parts["val"], names), held_out))
+    return _with_val(str(root), train, held_out, seed, val)

@@ -11,15 +11,15 @@ EXPLAIN = {
         "images each class has a folder of its own, with the same names in train/, val/ and test/."
     ),
     "TC-C303": (
-        "The labels do not fit the model's output: there are more classes in the data than outputs of the network, or a label "
-        "is negative. Check that the model was built for this data set and that labels start at 0. A regression's targets, and "
+        "The labels do not fit the model's output: there are more classes in the data than outputs of the network, a label "
+        "is negative, or labels are not one integer per sample. Check that the model was built for this data set and that labels start at 0. A regression's targets, and "
         "an autoencoder's inputs, must have as many values as the network's output."
     ),
     "TC-C304": (
         "There are too few samples for the requested split. Ask for smaller validation and test shares, or bring more data."
     ),
     "TC-C305": (
-        "Some samples hold NaN or infinity. Training on them destroys the network and no calibration range exists; clean the "
+        "Some samples hold NaN, infinity or numbers beyond float32. Training on them destroys the network and no calibration range exists; clean the "
         "data first."
     ),
     "TC-C306": (

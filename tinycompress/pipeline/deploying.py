@@ -17,6 +17,7 @@ from tinycompress.pipeline.advice import advice
 from tinycompress.pipeline.arena import arena_map
 from tinycompress.pipeline.measuring import TargetRun, reference_outputs, run_on_target
 from tinycompress.pipeline.reporting import build_report
+from tinycompress.pipeline.sampling import samples_of_test
 from tinycompress.pipeline.target import Target
 from tinycompress.quantize.evaluate import predict
 from tinycompress.report import arena
@@ -47,7 +48,8 @@ def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, ou
         )
     graph, dataset = pipeline.quantized, pipeline.dataset
     scored = dataset if inputs is None and pipeline.config.deploy.accuracy_samples else None
-    samples = _scored_samples(pipeline, scored) if scored else pipeline.samples(inputs)
+    count = pipeline.config.deploy.accuracy_samples or 0
+    samples = samples_of_test(graph, scored, count) if scored else pipeline.samples(inputs)
     firmware = pipeline.firmware(target)
     hooked = pipeline.firmware(target, hooks=True)
     run = run_on_target(
@@ -82,11 +84,6 @@ def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, ou
         with replacing(pipeline.run.path / name) as scratch:
             scratch.write_text(text, encoding="utf-8")
     return Outcome(report, failure)
-
-
-def _scored_samples(pipeline: Pipeline, dataset: Dataset) -> dict[str, Array]:
-    count = pipeline.config.deploy.accuracy_samples or 0
-    return integer_batches(dataset.test.first(count).samples, pipeline.quantized)
 
 
 def write_outputs(path: Path, outputs: dict[str, Array]) -> None:

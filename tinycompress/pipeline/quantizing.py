@@ -8,7 +8,7 @@ import numpy as np
 
 from tinycompress.config import Config
 from tinycompress.data import Dataset, load_data, spread
-from tinycompress.errors import ConfigError
+from tinycompress.errors import ConfigError, located
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
 from tinycompress.ir.inputs import inputs_by_name, noise_range, real_inputs
 from tinycompress.ir.tensor import Array, DType
@@ -68,7 +68,8 @@ def calibration_inputs(graph: Graph, config: Config, dataset: Dataset | None) ->
             fix="give --calibration FILE.npz or --data; `--calibration random` goes on without (marked in the report)",
         )
     chosen = [a[spread(len(a), count)] for a in arrays]
-    return tuple(real_inputs(a, graph, i) for i, a in enumerate(chosen)), None
+    with located(str(source or config.data.source)):
+        return tuple(real_inputs(a, graph, i) for i, a in enumerate(chosen)), None
 
 
 def _noise(graph: Graph, name: str, count: int, rng: np.random.Generator) -> Array:
@@ -81,7 +82,8 @@ def _noise(graph: Graph, name: str, count: int, rng: np.random.Generator) -> Arr
 
 
 def _of(dataset: Dataset, graph: Graph) -> tuple[Array, ...]:
-    return tuple(inputs_by_name(dataset.train.samples, graph).values())
+    with located(dataset.name):
+        return tuple(inputs_by_name(dataset.train.samples, graph).values())
 
 
 def read_inputs(path: Path, graph: Graph) -> tuple[Array, ...]:
@@ -122,9 +124,12 @@ def _read_arrays(path: Path) -> dict[str, Array]:
 
 def _require_numbers(array: Array, where: str) -> None:
     if array.dtype.kind not in "iufb":
-        raise ConfigError("TC-C107", f"the array holds {array.dtype}, not numbers", where=where)
+        fix = "write it as an array of numbers"
+        raise ConfigError("TC-C107", f"the array holds {array.dtype}, not numbers", where=where, fix=fix)
     if array.size == 0:
-        raise ConfigError("TC-C107", f"the array of shape {list(array.shape)} is empty", where=where)
+        fix = "give at least one sample; the first axis counts them"
+        raise ConfigError("TC-C107", f"the array of shape {list(array.shape)} is empty", where=where, fix=fix)
     wrong = 0 if array.dtype.kind != "f" else int(np.count_nonzero(~np.isfinite(array)))
     if wrong:
-        raise ConfigError("TC-C107", f"{wrong:,} of {array.size:,} values are NaN or infinite", where=where)
+        what = f"{wrong:,} of {array.size:,} values are NaN or infinite"
+        raise ConfigError("TC-C107", what, where=where, fix="repair these samples or leave them out")

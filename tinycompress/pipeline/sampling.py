@@ -8,6 +8,7 @@ import numpy as np
 
 from tinycompress.config import Config
 from tinycompress.data import Dataset
+from tinycompress.errors import located
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.ir.inputs import integer_batches, integer_inputs, noise_range
 from tinycompress.ir.tensor import Array
@@ -24,10 +25,11 @@ def integer_samples(
     names = graph.input_names
     if inputs is not None:
         arrays = read_inputs(inputs, graph)
-        return {n: integer_inputs(a, graph, i) for i, (n, a) in enumerate(zip(names, arrays, strict=True))}
+        with located(str(inputs)):
+            return {n: integer_inputs(a, graph, i) for i, (n, a) in enumerate(zip(names, arrays, strict=True))}
     count = config.deploy.samples
     if dataset is not None:
-        return integer_batches(dataset.test.first(count).samples, graph)
+        return samples_of_test(graph, dataset, count)
     rng = np.random.default_rng(config.seed)
     samples = {}
     for name in names:
@@ -38,3 +40,9 @@ def integer_samples(
             noise[index] = value
         samples[name] = noise
     return samples
+
+
+def samples_of_test(graph: QuantGraph, dataset: Dataset, count: int) -> dict[str, Array]:
+    """The first `count` integer inputs of the test split by name (0: all); ConfigError TC-C107 when they do not fit."""
+    with located(dataset.name):
+        return integer_batches(dataset.test.first(count).samples, graph)

@@ -44,7 +44,7 @@ def test_split_refuses_more_samples_than_there_are() -> None:
 def test_lengths_and_nan_are_refused() -> None:
     with pytest.raises(ConfigError, match="TC-C302"):
         Split(np.zeros((3, 2)), np.zeros(2))
-    with pytest.raises(ConfigError, match="TC-C305: 1 of 2 samples"):
+    with pytest.raises(ConfigError, match="TC-C305: 1 of 2 inputs"):
         Split(np.array([[0.0, np.nan], [1.0, 2.0]]))
 
 
@@ -167,7 +167,7 @@ def test_several_inputs_from_npz_splits(tmp_path: Path) -> None:
         ("stream", "TC-C306"),
         ("words", "TC-C302: targets hold <U3, not numbers"),
         ("nothing", "TC-C302: .* returned no samples"),
-        ("lost", r"TC-C305: 1 of 4 samples hold NaN or infinity \(targets\)"),
+        ("lost", r"TC-C305: 1 of 4 targets hold NaN, infinity"),
     ],
 )
 def test_what_a_callable_may_not_give(mine: str, name: str, said: str) -> None:
