@@ -181,6 +181,28 @@ def fully_connected_cases() -> list[Case]:
     return cases
 
 
+def depthwise_cases() -> list[Case]:
+    """The depthwise convolution's paths."""
+    (kernel,) = (v for v in DSP[o.DepthwiseConv2D] if v.name == "depthwise_s16_dsp")
+    wide = (2, 2, 2, 2)
+    return [
+        depthwise(kernel, "dw16-3x3", (8, 9, 16), activation=o.RELU),
+        depthwise(kernel, "dw16-odd", (6, 7, 7), bias_type=None),
+        depthwise(kernel, "dw16-strided", (9, 9, 12), stride=(2, 2), padding=(0, 0, 1, 1)),
+        depthwise(kernel, "dw16-5x5", (9, 8, 6), (5, 5), padding=wide),
+        depthwise(kernel, "dw16-7x7", (7, 8, 2), (7, 7), padding=(3, 3, 3, 3), kind="extremes", scale=2.0**-12),
+        depthwise(kernel, "dw16-dilated", (9, 10, 5), dilation=(2, 2), padding=wide, activation=CLAMP, scale=2.0**-7),
+        depthwise(kernel, "dw16-sparse", (5, 14, 8), (2, 3), stride=(1, 3), dilation=(1, 2), padding=(0, 1, 0, 1)),
+        depthwise(kernel, "dw16-time", (20, 1, 12), (9, 1), padding=(4, 0, 4, 0)),
+        depthwise(kernel, "dw16-largest", (5, 6, 8), kind="largest", scale=2.0**-12),
+        depthwise(kernel, "dw16-smallest", (5, 6, 8), kind="smallest", scale=2.0**-12),
+        depthwise(kernel, "dw16-far-bias", (4, 6, 8), bias_reach=FARTHEST, scale=2.0**-16),
+        depthwise(kernel, "dw16-fine", (4, 6, 8), scale=2.0**-20),
+        depthwise(kernel, "dw16-narrow", (6, 6, 9), bias_type=np.int32, activation=o.RELU),
+        depthwise(kernel, "dw16-wraps", (4, 5, 4), bias_type=np.int32, bias_reach=FARTHEST, kind="largest"),
+    ]
+
+
 def all_cases() -> list[Case]:
     """Every DSP variant of int16 activations on shapes that reach each of its paths."""
-    return [*conv2d_cases(), *fully_connected_cases()]
+    return [*conv2d_cases(), *fully_connected_cases(), *depthwise_cases()]

@@ -72,6 +72,32 @@ def test_fully_connected_equals_the_reference(
     check(cases.fully_connected, o.FullyConnected, seed, (*shape[:-1], 7 * shape[-1]), outputs, **how)
 
 
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(window=windows(), channels=st.integers(2, 9), seed=st.integers(0, 999), how=HOW)
+def test_depthwise_equals_the_reference(
+    window: dict[str, object], channels: int, seed: int, how: dict[str, object]
+) -> None:
+    layer = {k: window[k] for k in ("stride", "dilation", "padding")}
+    shape = (*window["shape"], channels)  # type: ignore[misc]
+    check(cases.depthwise, o.DepthwiseConv2D, seed, shape, window["kernel"], **layer, **how)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    size=st.tuples(st.integers(3, 8), st.integers(3, 12)),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 3)),
+    padding=st.tuples(*[st.integers(0, 2)] * 4),
+    channels=st.integers(2, 7),
+    seed=st.integers(0, 999),
+    how=HOW,
+)
+def test_depthwise_3x3_equals_the_reference(
+    size: o.Pair, stride: o.Pair, padding: o.Padding, channels: int, seed: int, how: dict[str, object]
+) -> None:
+    """Pixels that share what they read, and those that wait for another."""
+    check(cases.depthwise, o.DepthwiseConv2D, seed, (*size, channels), stride=stride, padding=padding, **how)
+
+
 @pytest.mark.parametrize("rounding", list(Rounding))
 def test_every_case_equals_the_reference(rounding: Rounding) -> None:
     """The cases of the target, which take windows of several segments."""
@@ -116,6 +142,15 @@ def test_sums_at_the_end_of_32_bits_are_exact(sign: int, beyond: int) -> None:
         graph = replace(case.graph, tensors={**case.graph.tensors, "b": b})
         assert form_of(replace(case, graph=graph))["form"] == (FORM_SUMS if beyond else FORM_SIGNED)
         h.check(variant, graph, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("taps", range(1, 51))
+def test_rounds_of_taps_fit_their_places(taps: int) -> None:
+    (variant,) = variants(o.DepthwiseConv2D)
+    case = cases.depthwise(variant, "taps", (taps, 1, 2), (taps, 1), padding=(0, 0, 0, 0))
+    packed = form_of(case)
+    assert taps <= packed["steps"] * packed["chunks"] <= 54
+    assert packed["segments"] == 1
 
 
 def test_forms_follow_the_layer() -> None:
