@@ -248,8 +248,10 @@ class _Run:
         if self.recipe.student.widths != "full":
             assert self.teacher is not None
             begun = self.sizing.from_teacher(base, self.teacher)
-        if self.recipe.prune.method == "uniform":
+        if self._method == "uniform":
             begun = self.sizing.uniform(begun)
+        if self._method != self.recipe.prune.method:
+            self.notes.append("no channels of this network can be pruned: its widths stay")
         if hook is None:
             self.sizing.check_fits(begun)
         stage = self.stages.run("student", functools.partial(self._student, "student", begun, hook))
@@ -273,10 +275,15 @@ class _Run:
         self.notes.append(f"{kept.name} is kept: {self.task.metric_name} on validation {scores}")
         return kept.graph
 
+    @property
+    def _method(self) -> str:
+        """The recipe's way of pruning, none where no channels can be pruned."""
+        return self.recipe.prune.method if find_groups(self.source).prunable else "none"
+
     def _hook(self) -> PruneHook | None:
         """What prunes during training; None when the recipe's method does not, or nothing is limited."""
         settings, epochs = self.recipe.prune, self.recipe.train.epochs
-        if settings.method in ("none", "uniform") or not self.limits:
+        if self._method in ("none", "uniform") or not self.limits:
             return None
         sizing = self.sizing
         return HOOKS[settings.method](settings, self.limits, sizing.model, epochs, self.recipe.seed, sizing.fits)

@@ -73,9 +73,8 @@ class Sizing:
         over = [n for n, e in excess(use, self.limits).items() if e > 0]
         if over or (self.limits and not self.fits(graph)):
             listed = ", ".join(f"{n} {use[n]:.0f} of {self.limits[n]:.0f}" for n in over or self.limits)
-            raise BudgetError(
-                "TC-B202", f"the student is over its budget and nothing prunes it: {listed}", fix="name a prune.method"
-            )
+            fix = "name a prune.method" if find_groups(graph).prunable else "start from a smaller architecture"
+            raise BudgetError("TC-B202", f"the student is over its budget and nothing prunes it: {listed}", fix=fix)
 
     def is_tight(self, graph: Graph) -> bool:
         """Whether the smallest network of this architecture takes more than half of some budget."""

@@ -129,7 +129,8 @@ class Trainer:
     and losses are averaged every step, cuts are decided by the first process, and at epoch ends the others take over
     its state.
 
-    Raises QualityError TC-Q102 at the first non-finite loss, naming the step; the last checkpoint stays.
+    Raises QualityError TC-Q102 at the first non-finite loss, naming the step; the last checkpoint stays. ConfigError
+    TC-C352 when there are no weights.
     """
 
     graph: Graph
@@ -149,6 +150,11 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.network = Network(self.graph, self.device)
+        if not any(True for _ in self.network.parameters()):
+            raise ConfigError(
+                "TC-C352", f"{self.graph.name!r} has no weights to train", where=self.graph.name,
+                fix="deploy it as it is: `tinycompress deploy`, without [compress]",
+            )  # fmt: skip
         self.inputs = self.network.inputs(self.task.train.samples)
         if isinstance(self.inputs, tuple) and any(self.augment.model_dump().values()):
             raise ConfigError(

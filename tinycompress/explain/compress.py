@@ -71,4 +71,8 @@ EXPLAIN = {
         "pruned teacher of the student's own architecture. Set teacher.kind to 'pruned' or 'candidates', or leave the "
         "widths at 'full'."
     ),
+    "TC-C352": (
+        "Compression trains a network and cuts its channels, and this one has neither weights nor channels: it only moves, "
+        "pools or scales values. `tinycompress deploy` brings it to the board as it is."
+    ),
 }

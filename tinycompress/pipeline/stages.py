@@ -135,7 +135,8 @@ class Pipeline:
             raise ConfigError(
                 "TC-C132",
                 f"{self.imported.name} is quantized already and cannot be compressed",
-                fix="bring the float network, or leave out [compress]",
+                where=self.config.model.source,
+                fix="bring the float network; `tinycompress deploy` without [compress] takes this one as it is",
             )
 
     @functools.cached_property

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.compress.networks import chain, resnet
+from tests.unit.compress.networks import Net, chain, resnet
 from tests.unit.compress.test_training import blobs
 from tinycompress.compress import train
 from tinycompress.compress.deployed import Deployed
@@ -210,9 +210,32 @@ def test_data_of_another_shape_or_with_more_classes_is_refused() -> None:
         compress(GRAPH, blobs(classes=7), None, recipe())
 
 
-def test_autoencoders_and_regressions_are_pruned_too() -> None:
-    from tests.unit.compress.networks import Net
+def vectors(count: int = 3) -> Task:
+    """Labelled vectors of 16 values in `count` classes."""
+    rng = np.random.default_rng(0)
+    return Task(*(Split(rng.standard_normal((24, 16)), np.arange(24) % count) for _ in range(3)))
 
+
+@pytest.mark.parametrize("method", ["differentiable", "taylor", "uniform"])
+def test_a_network_without_channels_to_prune_is_trained_as_it_is(method: str) -> None:
+    net = Net((16,))
+    graph = net.graph(net.fc("x", 3))
+    settings = recipe(prune={"method": method}, train={**SHORT, "epochs": 1}, qat={"epochs": 1})
+    result = compress(graph, vectors(), Budget(flash_bytes="4 KB"), settings)
+    assert result.graph.parameters == graph.parameters
+    assert "no channels of this network can be pruned: its widths stay" in result.notes
+    with pytest.raises(BudgetError, match=r"TC-B20[12].*smaller architecture"):
+        compress(graph, vectors(), Budget(flash_bytes="1 KB"), settings)
+
+
+def test_a_network_without_weights_has_nothing_to_train() -> None:
+    net = Net((16,))
+    graph = net.graph(net.relu("x"))
+    with pytest.raises(ConfigError, match="TC-C352: 'net' has no weights to train"):
+        compress(graph, vectors(16), None, recipe())
+
+
+def test_autoencoders_and_regressions_are_pruned_too() -> None:
     rng = np.random.default_rng(0)
     net = Net((16,))
     graph = net.graph(net.fc(net.relu(net.fc(net.relu(net.fc("x", 12)), 12)), 16))
