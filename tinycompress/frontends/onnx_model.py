@@ -15,10 +15,11 @@ from google.protobuf.message import DecodeError
 
 from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.frontends import limits
+from tinycompress.frontends.batch_axis import placed, without_batch
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.cut import rename_tensors
 from tinycompress.frontends.names import safe_name, source_name
-from tinycompress.frontends.onnx_call import Call, Handler, Operand, Result
+from tinycompress.frontends.onnx_call import Call, Handler, Operand, Result, batch_error
 from tinycompress.frontends.onnx_constants import FOLDERS, fold
 from tinycompress.frontends.onnx_file import DOMAINS, OnnxFile, OnnxInput, OnnxNode, parse
 from tinycompress.frontends.onnx_integer import integer_graph
@@ -93,7 +94,11 @@ class _Importer:
             ]
             what = f"an output does not depend on the input: {', '.join(names)}"
             raise ModelError("TC-M306", what, where=self.where, fix="remove it from the model's outputs")
-        graph = self.builder.graph(values)
+        kept = [without_batch(v) for v in values]
+        if not all(kept):
+            shapes = [list(v.shape) for v, k in zip(values, kept, strict=True) if k is None]
+            raise batch_error(f"outputs of shapes {shapes} have no batch axis of 1")
+        graph = self.builder.graph([v for v in kept if v is not None])
         if self.quantized.is_used:
             q = self.quantized
             graph = integer_graph(graph, q)
@@ -128,7 +133,9 @@ class _Importer:
         shape = tuple(int(d) for d in value.shape[1:] if d is not None)
         is_plain = self._is_plain(value.name, len(shape))
         dtype = DType.INT32 if is_index else DType.FLOAT32
-        found = replace(self.builder.input(value.name, shape, is_plain=is_plain, dtype=dtype), batch=batch)
+        found = self.builder.input(value.name, shape, is_plain=is_plain, dtype=dtype)
+        if batch:
+            found = placed(self.builder.reshape(found, (shape[0], 1, shape[1])))
         if value.type_name not in _REAL and not is_index:
             self.quantized.integer_input(value.name, found, value.type_name)
         return found

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from tinycompress.errors import ModelError
-from tinycompress.frontends import batch_axis as ba
+from tinycompress.frontends.batch_axis import full_shape
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
-from tinycompress.frontends.onnx_call import Call, Handler, Result, batch_error, refused, reshape_target
+from tinycompress.frontends.onnx_call import Call, Handler, Result, batch_error, refused
 from tinycompress.frontends.onnx_file import OnnxNode
+from tinycompress.frontends.onnx_whole import on_whole_shapes
 from tinycompress.frontends.values import Value
 from tinycompress.ir.tensor import Array, DType
 
@@ -25,12 +26,14 @@ DEFAULT_ACTIVATIONS = ["Sigmoid", "Tanh", "Tanh"]
 def _lstm(b: ChannelsFirstBuilder, call: Call) -> Result:
     """[Y, Y_h, Y_c]: hidden states by step and direction, and the last hidden and cell states by direction."""
     directions = _checked(call)
-    x, is_batch_first = call.value(), bool(call.node.get("layout", 0))
-    if len(x.shape) != 2 or (x.batch == 0) is not (is_batch_first or x.shape[0] == 1):
+    is_batch_first = bool(call.node.get("layout", 0))
+    shape = full_shape(call.value())
+    at = 0 if is_batch_first else 1
+    if len(shape) != 3 or shape[at] != 1:
         raise batch_error("reads a sequence whose batch is not the axis that its layout says")
+    x = b.reshape(call.value(), shape[:at] + shape[at + 1 :])
     weights, recurrent, bias = call.weights(1), call.weights(2), call.real(3)
     count, units = len(directions), recurrent.shape[-1]
-    x = replace(x, batch=0)
     shapes = {"W": (weights, (count, 4 * units, x.shape[1])), "R": (recurrent, (count, 4 * units, units)),
               "B": (bias, (count, 8 * units))}  # fmt: skip
     for name, (found, wanted) in shapes.items():
@@ -55,11 +58,11 @@ def _lstm(b: ChannelsFirstBuilder, call: Call) -> Result:
         made.append(y)
         last.append(states)
     joined = made[0] if count == 1 else b.concat(made, 1)
-    outputs = b.reshape(joined, (x.shape[0], count, units))
     states = [_stacked(b, [s[i] for s in last]) for i in range(2)]
     if is_batch_first:
-        return [outputs, *states]
-    return [replace(outputs, batch=2), *(replace(s, batch=1) for s in states)]
+        return [b.reshape(joined, (x.shape[0], count, units)), *states]
+    outputs = b.reshape(joined, (x.shape[0], count, 1, units))
+    return [replace(v, has_batch=False) for v in (outputs, *(b.reshape(s, (count, 1, units)) for s in states))]
 
 
 def _checked(call: Call) -> tuple[bool, ...]:
@@ -102,102 +105,17 @@ def _stacked(b: ChannelsFirstBuilder, states: Sequence[Value]) -> Value:
     return rows[0] if len(rows) == 1 else b.concat(rows, 0)
 
 
-def _transpose(b: ChannelsFirstBuilder, call: Call) -> Result:
-    return ba.permuted(b, call.value(), _permutation(call))
-
-
-def _permutation(call: Call) -> list[int]:
-    rank = len(call.value().shape) + 1
-    perm = [int(p) for p in call.node.get("perm") or list(range(rank))[::-1]]
-    if sorted(perm) != list(range(rank)):
-        raise ModelError("TC-M306", f"permutation {perm} does not fit a rank of {rank}")
-    return perm
-
-
-def _squeeze(b: ChannelsFirstBuilder, call: Call) -> Result:
-    axes = call.integers(1, "axes")
-    if axes is None:
-        raise refused("squeezes whichever axes are 1", "name the axes")
-    return ba.squeezed(b, call.value(), axes)
-
-
-def _gather(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x, axis, indices = call.value(), int(call.node.get("axis", 0)), call.constant(1)
-    if indices.size != 1 or indices.ndim > 1:
-        raise refused("gathers several indices", "index with slices")
-    index = int(indices.reshape(-1)[0])
-    if indices.ndim == 0:
-        return ba.selected(b, x, axis, index)
-    size = ba.full_shape(x)[axis]
-    return ba.sliced(b, x, axis, index % size, index % size + 1, 1)
-
-
-def _slice(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x = call.value()
-    starts, ends = call.integers(1, "starts") or [], call.integers(2, "ends") or []
-    axes = call.integers(3, "axes") or list(range(len(starts)))
-    steps = call.integers(4) or [1] * len(starts)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        if axis % (len(x.shape) + 1) == x.batch and start in (0, -1) and end >= 1 and step == 1:
-            continue
-        x = ba.sliced(b, x, axis, start, end, step)
-    return x
-
-
-def _concat(b: ChannelsFirstBuilder, call: Call) -> Result:
-    return ba.joined(b, [call.value(i) for i in range(len(call.operands))], int(call.node.get("axis", 0)))
-
-
-def _reshape(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x = call.value()
-    wanted = call.integers(1, "shape") or []
-    target = reshape_target(ba.full_shape(x), wanted, bool(call.node.get("allowzero", 0)))
-    return ba.reshaped(b, x, target)
-
-
-def _shape(b: ChannelsFirstBuilder, call: Call) -> Result:
-    full = np.asarray(ba.full_shape(call.value()), dtype=np.int64)
-    return full[slice(call.node.get("start"), call.node.get("end"))]
-
-
-def _same(b: ChannelsFirstBuilder, call: Call) -> Result:
-    return call.value()
-
-
-def _refuse(b: ChannelsFirstBuilder, call: Call) -> Result:
-    raise batch_error("works on a tensor whose batch axis is not the first")
-
-
 RECURRENT_HANDLERS: dict[str, Handler] = {"LSTM": _lstm}
-
-MOVED_BATCH: dict[str, Handler] = {
-    **RECURRENT_HANDLERS,
-    "Transpose": _transpose,
-    "Squeeze": _squeeze,
-    "Gather": _gather,
-    "Slice": _slice,
-    "Concat": _concat,
-    "Reshape": _reshape,
-    "Shape": _shape,
-    "Identity": _same,
-    "Dropout": _same,
-}
-"""What nodes do that read a value whose batch does not lead, or move it."""
 
 
 def handler_for(call: Call, ordinary: Handler) -> Handler:
     """The `ordinary` handler, unless the node is about a batch that does not lead, or about indices."""
-    values = [v for v in call.operands if isinstance(v, Value)]
     kind = call.node.kind
-    if any(v.batch for v in values):
-        return MOVED_BATCH.get(kind, _refuse)
-    if kind == "Transpose" and ba.is_moved(values[0], _permutation(call)):
-        return _transpose
     if kind == "Gather" and not isinstance(call.operand(0), Value):
         return _look_up
     if kind == "Cast" and call.node.get("to") in (6, 7):
         return _index_cast(ordinary)
-    return ordinary
+    return ordinary if kind in RECURRENT_HANDLERS else on_whole_shapes(call, ordinary)
 
 
 def _look_up(b: ChannelsFirstBuilder, call: Call) -> Result:

@@ -126,7 +126,7 @@ def _gemm(b: ChannelsFirstBuilder, call: Call) -> Result:
     x, weights = call.value(), call.weights()
     if call.node.get("transA", 0):
         raise refused("Gemm with a transposed activation")
-    if weights.ndim != 2 or len(x.shape) != 1:
+    if weights.ndim != 2 or len(x.shape) not in (1, 2):
         raise ModelError("TC-M306", f"weights {list(weights.shape)} do not fit {[1, *x.shape]}")
     weights = (weights if call.node.get("transB", 0) else weights.T) * np.float32(call.node.get("alpha", 1.0))
     return b.linear(x, _fitting(weights, x), _bias(call, weights.shape[0]))

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinycompress.errors import ModelError, UnsupportedOpError
-from tinycompress.frontends.batch_axis import FIX
+from tinycompress.frontends.batch_axis import FIX, without_batch
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.names import safe_name, source_name
 from tinycompress.frontends.torch_calls import Call
 from tinycompress.frontends.torch_ops import ADVICE, HANDLERS
-from tinycompress.frontends.torch_recurrent import MOVED_BATCH, has_moved_batch
+from tinycompress.frontends.torch_whole import on_whole_shapes
 from tinycompress.frontends.values import Value
 from tinycompress.ir.graph import Graph, Preprocess
 from tinycompress.ir.tensor import DType
@@ -213,7 +213,14 @@ class _Importer:
         flat = list(found) if isinstance(found, (list, tuple)) else [found]
         if not flat or not all(isinstance(v, Value) for v in flat):
             raise ModelError("TC-M104", "the module returns something other than tensors computed from its input")
-        return flat
+        return [self._output(value) for value in flat]
+
+    def _output(self, value: Value) -> Value:
+        found = without_batch(value)
+        if found is None:
+            what = f"the output of shape {list(value.shape)} has no batch axis of 1"
+            raise ModelError("TC-M102", what, where=self.builder.tensors[value.tensor].source, fix=FIX)
+        return found
 
     def _call(self, node: Node, later: set[str]) -> Any:
         if node.target is operator.getitem:
@@ -244,9 +251,7 @@ class _Importer:
             if plain != target:
                 self._check_aliases(node, later)
             call = Call(_numpy(arguments), _result_shapes(node))
-            if has_moved_batch(plain, call):
-                handler = MOVED_BATCH.get(plain, _refuse_moved_batch)
-            return handler(self.builder, call)
+            return on_whole_shapes(plain, call, handler)(self.builder, call)
         except UnsupportedOpError as error:
             self._fail(node, error)
             return _MISSING
@@ -310,10 +315,6 @@ class _Importer:
             where=", ".join(where.split(" ")[0] for where, _ in self.failures),
             fix="change these nodes as said above",
         )
-
-
-def _refuse_moved_batch(builder: ChannelsFirstBuilder, call: Call) -> Any:
-    raise ModelError("TC-M102", "it works on a tensor whose batch axis is not the first", fix=FIX)
 
 
 class _Missing:

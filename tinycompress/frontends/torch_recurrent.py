@@ -1,14 +1,12 @@
-"""nn.LSTM and nn.Embedding, and the views of what an LSTM returns: its states have the batch as their second axis."""
+"""nn.LSTM and nn.Embedding."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from tinycompress.frontends import batch_axis as ba
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.torch_calls import Call, Handler, Result, entries
 from tinycompress.frontends.values import Value, refuse
@@ -62,84 +60,15 @@ def _suffix(layer: int, direction: int) -> str:
 def _stacked(b: ChannelsFirstBuilder, states: Sequence[Value]) -> Value:
     """States by layer as torch gives them, `(layers, batch, units)`."""
     rows = [b.reshape(state, (1, *state.shape)) for state in states]
-    return replace(rows[0] if len(rows) == 1 else b.concat(rows, 0), batch=1)
+    joined = rows[0] if len(rows) == 1 else b.concat(rows, 0)
+    return replace(b.reshape(joined, (len(states), 1, joined.shape[-1])), has_batch=False)
 
 
 def _embedding(b: ChannelsFirstBuilder, call: Call) -> Result:
     return b.embedding(call.value("indices"), call.constant("weight"))
 
 
-def _dims(call: Call) -> list[int]:
-    found: Any = call["dim"]
-    return [int(d) for d in np.atleast_1d(found)]
-
-
-def _permuted(b: ChannelsFirstBuilder, call: Call) -> Result:
-    return ba.permuted(b, call.value(), permutation(call))
-
-
-def permutation(call: Call) -> list[int]:
-    """What a permute or a transpose does to the axes, the batch included."""
-    rank = len(call.value().shape) + 1
-    if "dims" in call.args:
-        return [int(d) % rank for d in call["dims"]]
-    perm = list(range(rank))
-    first, second = int(call["dim0"]) % rank, int(call["dim1"]) % rank
-    perm[first], perm[second] = second, first
-    return perm
-
-
-def _squeezed(b: ChannelsFirstBuilder, call: Call) -> Result:
-    return ba.squeezed(b, call.value(), _dims(call))
-
-
-def _selected(b: ChannelsFirstBuilder, call: Call) -> Result:
-    return ba.selected(b, call.value(), int(call["dim"]), int(call["index"]))
-
-
-def _sliced(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x, dim = call.value(), int(call["dim"])
-    size = ba.full_shape(x)[dim]
-    begin, end = (default if v is None else int(v) for v, default in ((call["start"], 0), (call["end"], size)))
-    return x if (begin, end >= size, call["step"]) == (0, True, 1) else ba.sliced(b, x, dim, begin, end, call["step"])
-
-
-def _joined(b: ChannelsFirstBuilder, call: Call) -> Result:
-    values = list(call["tensors"])
-    if not all(isinstance(v, Value) for v in values):
-        raise refuse("joining a constant to a state", "leave it out")
-    return ba.joined(b, values, int(call["dim"]))
-
-
-def _unbound(b: ChannelsFirstBuilder, call: Call) -> Result:
-    x, dim = call.value(), int(call["dim"])
-    return [ba.selected(b, x, dim, i) for i in range(ba.full_shape(x)[dim])]
-
-
-def _same(b: ChannelsFirstBuilder, call: Call) -> Result:
-    return call.value("input" if "input" in call.args else "self")
-
-
 RECURRENT: dict[str, Handler] = {
     **entries("lstm.input", _lstm),
     **entries("embedding.default", _embedding),
 }
-
-MOVED_BATCH: dict[str, Handler] = {
-    **entries("permute.default transpose.int swapaxes.default", _permuted),
-    **entries("squeeze.dim squeeze.dims", _squeezed),
-    **entries("select.int", _selected),
-    **entries("slice.Tensor", _sliced),
-    **entries("cat.default concat.default", _joined),
-    **entries("unbind.int", _unbound),
-    **entries("clone.default contiguous.default detach.default alias.default", _same),
-}
-"""Calls on values whose batch does not lead, or that move it; other calls on such values are refused."""
-
-
-def has_moved_batch(target: str, call: Call) -> bool:
-    """Whether a call reads a value whose batch does not lead, or moves the batch of a sequence."""
-    values = [v for a in call.args.values() for v in (a if isinstance(a, (list, tuple)) else [a])]
-    if any(isinstance(v, Value) and v.batch for v in values):
-        return True
-    return MOVED_BATCH.get(target) is _permuted and ba.is_moved(call.value(), permutation(call))

@@ -39,13 +39,13 @@ _PLAIN_LETTERS = {1: "C", 2: "TC", 3: "HWC"}
 class Value:
     """A source tensor: the IR `tensor` that holds it, its batch-free source `shape`, and their relation.
 
-    `batch` is the source's axis of the batch: 0 but for sequences and states of recurrent layers (`batch_axis`).
+    With `has_batch` the source has a batch of 1 in front of `shape`; else `shape` holds all its axes (`batch_axis`).
     """
 
     tensor: str
     shape: Shape
     layout: Layout
-    batch: int = 0
+    has_batch: bool = True
 
 
 def refuse(why: str, fix: str) -> UnsupportedOpError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import tinycompress as tc
-from tinycompress.errors import UnsupportedOpError
+from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.execute import float_reference, reference
 from tinycompress.frontends.onnx_model import import_onnx
 from tinycompress.frontends.torch_export import import_module
@@ -49,6 +50,27 @@ class Written(Fused):
         return torch.softmax(q @ k.transpose(-2, -1) / (WIDTH // HEADS) ** 0.5, -1) @ v
 
 
+class Split(Fused):
+    """Queries, keys and values taken apart in front of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.qkv(x).reshape(x.shape[0], -1, 3, HEADS, WIDTH // HEADS)
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        return self.out(self.attend(q, k, v).transpose(1, 2).reshape(x.shape))
+
+
+class Layer(nn.Module):
+    """torch's own layer: time comes first inside, and heads merge with the batch."""
+
+    def __init__(self, *, with_weights: bool = False) -> None:
+        super().__init__()
+        self.with_weights = with_weights
+        self.inner = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x, x, x, need_weights=self.with_weights)[0]
+
+
 class Block(nn.Module):
     def __init__(self, attention: nn.Module) -> None:
         super().__init__()
@@ -67,7 +89,19 @@ def module(attention: Callable[[], nn.Module]) -> nn.Module:
     return Block(attention()).eval()
 
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"fused": Fused, "written": Written}
+def encoder(*, norm_first: bool) -> nn.Module:
+    return nn.TransformerEncoderLayer(WIDTH, HEADS, 32, batch_first=True, norm_first=norm_first)
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "fused": Fused,
+    "written": Written,
+    "split": Split,
+    "layer": Layer,
+    "layer with weights": partial(Layer, with_weights=True),
+    "encoder": partial(encoder, norm_first=False),
+    "encoder norm first": partial(encoder, norm_first=True),
+}
 
 
 def sequences(count: int) -> np.ndarray:
@@ -125,6 +159,16 @@ def test_attention_is_quantized_and_runs_as_c(tmp_path: Path) -> None:
     host = tc.generate(tc.plan(quantized, "stm32f746"), tmp_path / "c").host()
     for sample, expected in zip(q, result.output, strict=True):
         np.testing.assert_array_equal(host.run(sample)[output], expected)
+
+
+def test_an_output_without_a_batch_is_refused() -> None:
+    class Flat(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(x).reshape(-1)
+
+    with pytest.raises(ModelError, match="has no batch axis of 1") as caught:
+        import_module(Flat(), (STEPS, WIDTH))
+    assert caught.value.code == "TC-M102"
 
 
 def test_attention_refuses_masks() -> None:

@@ -246,7 +246,7 @@ def test_other_recurrent_layers_are_refused(kind: str) -> None:
 
 
 def test_computing_with_time_in_front_is_refused() -> None:
-    nodes = [BEFORE, helper.make_node("Relu", ["s"], ["y"])]
+    nodes = [BEFORE, helper.make_node("MaxPool", ["s"], ["y"], kernel_shape=[2])]
     with pytest.raises(ModelError, match="batch axis is not the first") as caught:
         import_onnx(model(nodes, {}), "net")
     assert caught.value.code == "TC-M303"
