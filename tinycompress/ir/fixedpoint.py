@@ -52,17 +52,17 @@ def requantize(values: NDArray[Any], multiplier: Any, shift: Any, rounding: Roun
     """int32 values · multiplier · 2^(shift − 31), rounded as `rounding` says; broadcasts; returns int64 values.
 
     Double rounding: saturating rounding doubling high multiply (ties up), then a rounding right shift (ties away from
-    zero). The left-shifted value wraps at 32 bits as TFLM's int32 arithmetic does.
+    zero). The left-shifted value wraps at 32 bits as TFLM's int32 arithmetic does, a value rounded once as LiteRT's.
     """
     x = np.asarray(values, dtype=np.int64)
     m = np.asarray(multiplier, dtype=np.int64)
     s = np.asarray(shift, dtype=np.int64)
     if rounding is Rounding.SINGLE:
         total = 31 - s
-        return (x * m + (np.int64(1) << (total - 1))) >> total
+        return _wrapped((x * m + (np.int64(1) << (total - 1))) >> total)
     left = np.maximum(s, 0)
     right = np.maximum(-s, 0)
-    shifted = ((x << left) + 2**31) % 2**32 - 2**31
+    shifted = _wrapped(x << left)
     high = (shifted * m + (1 << 30)) >> 31
     mask = (np.int64(1) << right) - 1
     remainder = high & mask
@@ -77,8 +77,12 @@ def requantize_wide(values: NDArray[Any], multiplier: Any, shift: Any) -> Int64:
     """
     total = 15 - np.asarray(shift, dtype=np.int64)
     scaled = np.asarray(values, dtype=np.int64) * reduced_multiplier(multiplier)
-    result = (scaled + (np.int64(1) << (total - 1))) >> total
-    return (result + 2**31) % 2**32 - 2**31
+    return _wrapped((scaled + (np.int64(1) << (total - 1))) >> total)
+
+
+def _wrapped(values: Int64) -> Int64:
+    """The low 32 bits of each value as a signed integer."""
+    return (values + 2**31) % 2**32 - 2**31
 
 
 def reduced_multiplier(multiplier: Any) -> Int64:

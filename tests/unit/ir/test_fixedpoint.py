@@ -38,6 +38,12 @@ def test_rounding(x: int, real: float, double: int, single: int) -> None:
     assert requantize(np.array(x), m, s, Rounding.SINGLE) == single
 
 
+@pytest.mark.parametrize(("rounding", "expected"), [(Rounding.DOUBLE, 0), (Rounding.SINGLE, -(2**31))])
+def test_what_leaves_32_bits_wraps_as_int32_does(rounding: Rounding, expected: int) -> None:
+    m, s = quantize_multiplier(2.0)
+    assert requantize(np.array([2**31 - 1, -(2**31), 2**30]), m, s, rounding).tolist() == [-2, 0, expected]
+
+
 @pytest.mark.parametrize(
     ("real", "count"),
     [(0.25, 10_000), (1 / 3, 13_334), (0.125, 5_000), (0.5, 0), (0.9, 0), (0.00123, 50), (0.0003, 12)],
