@@ -77,6 +77,12 @@ def unsupported_network(path: Path) -> Path:
     return _write(path, "bad", nodes, [1, 1, 4, 4], "y", [1, 1], {})
 
 
+def reshape_network(path: Path) -> Path:
+    """An ONNX network that only flattens its input."""
+    nodes = [helper.make_node("Flatten", ["x"], ["y"], name="flatten")]
+    return _write(path, "net", nodes, [1, 1, 4, 4], "y", [1, 16], {})
+
+
 def _write(
     path: Path,
     name: str,

@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.command import Outcome, command, environment, fails, onnx_network, tinycompress, unsupported_network
+from tests.cli.command import (
+    Outcome,
+    command,
+    environment,
+    fails,
+    onnx_network,
+    reshape_network,
+    tinycompress,
+    unsupported_network,
+)
 
 RANDOM = ("--calibration", "random")
 
@@ -75,6 +84,14 @@ def test_an_emulator_without_the_board_is_said_before_the_build(inside: Callable
     assert "error[TC-D331]" in err
     assert "--engine qemu" in err
     assert "build " not in err
+
+
+def test_a_network_that_computes_nothing_is_refused(inside: Callable[..., Outcome], tmp_path: Path) -> None:
+    reshaped = reshape_network(tmp_path / "n.onnx")
+    for name in ("analyze", "generate"):
+        status, out, err = inside(name, reshaped, *RANDOM)
+        assert (status, out) == (3, "")
+        assert "error[TC-M507]: 'n' computes nothing" in err
 
 
 @pytest.mark.parametrize("text", ['{"schema": 2}', "[]", "{", '{"schema": 1, "model": {}}'])

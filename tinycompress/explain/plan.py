@@ -28,6 +28,10 @@ EXPLAIN = {
         "inputs the plan would also decide whose row is next, which callers with two sensors cannot follow. Deploy the model with feed "
         "'whole', or join the inputs into one before the network."
     ),
+    "TC-M507": (
+        "The network has no operator that computes: its outputs are its inputs, at most in another shape. There is nothing to generate "
+        "code for. Usually the wrong outputs were named when the model was exported, or a cut left only the edge of it."
+    ),
     "TC-C134": (
         "Layer by layer, the first layer runs to its end before the second begins, so the whole input would have to be kept although it "
         "arrives in rows. Feeding rows saves memory only in a streamed plan. Use --schedule streamed or auto with --feed rows, or --feed "

@@ -8,7 +8,7 @@ from tinycompress.boards import Board
 from tinycompress.config import BudgetSection
 from tinycompress.cost.code import code_bytes as sum_of_code
 from tinycompress.cost.macs import graph_shapes, macs, op_macs
-from tinycompress.errors import BudgetError
+from tinycompress.errors import BudgetError, ModelError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.plan import OverBudget, Plan, plan
 from tinycompress.plan.feed import Feed
@@ -66,9 +66,19 @@ def plan_for(
 
 
 def plan_beside_code(graph: QuantGraph, board: Board, budget: BudgetSection, *, schedule: Schedule, feed: Feed) -> Plan:
-    """The plan inside the budgets when its code is as large as estimated; only the ELF knows."""
+    """The plan inside the budgets when its code is as large as estimated; only the ELF knows.
+
+    ModelError TC-M507 when there is nothing to plan: outputs are inputs, at most in another shape.
+    """
     code_bytes = 0
     made = plan_for(graph, board, budget.ram_bytes, weights_limit(budget, 0), schedule=schedule, feed=feed)
+    if not made.layers:
+        raise ModelError(
+            "TC-M507",
+            f"{graph.name!r} computes nothing: its outputs are its inputs",
+            where=graph.name,
+            fix="check which outputs the model was exported with",
+        )
     while budget.flash_bytes is not None and made.weights_bytes + estimated_code(made) > budget.flash_bytes:
         if estimated_code(made) <= code_bytes:
             break

@@ -45,6 +45,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = [
         f"test {summary['metric']} (n={summary['samples']}): float {summary['float']:.4f}, int8 {summary['int8']:.4f}",
         *(f"{name} {value} ({kind})" for name, value, kind in rows),
-        "widths: " + ", ".join(f"{group} {width}" for group, width in summary["widths"].items()),
     ]
+    if summary["widths"]:
+        lines.append("widths: " + ", ".join(f"{group} {width}" for group, width in summary["widths"].items()))
     return [*lines, *(f"note: {note}" for note in summary["notes"])]
