@@ -14,6 +14,7 @@ from tinycompress.passes.fold_affine import fold_affine
 from tinycompress.passes.fold_constants import fold_constants
 from tinycompress.passes.fuse_activation import fuse_activation
 from tinycompress.passes.fuse_pad import fuse_pad
+from tinycompress.passes.fuse_scale import fuse_scale
 from tinycompress.passes.mean_to_pool import mean_to_pool
 from tinycompress.passes.remove_dead_channels import remove_dead_channels
 from tinycompress.passes.remove_dead_code import remove_dead_code
@@ -28,6 +29,7 @@ TRAINING_PASSES: tuple[FloatPass, ...] = (
     clean_shapes,
     mean_to_pool,
     fuse_pad,
+    fuse_scale,
     clean_shapes,
 )
 """Make structure plain for pruning and training; BatchNorm, Dropout and activations stay as the user wrote them."""

@@ -18,8 +18,10 @@ from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.execute import float_reference, reference
 from tinycompress.frontends.onnx_model import import_onnx
 from tinycompress.frontends.torch_export import import_module
+from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
 from tinycompress.ir.graph import Graph
+from tinycompress.passes import prepare_for_quantization
 
 WIDTH, HEADS, STEPS = 24, 3, 10
 
@@ -135,13 +137,20 @@ def test_attention_from_onnx_equals_torch(kind: str) -> None:
     compare(onnx_of(net), net)
 
 
-def test_scores_are_scaled_inside_the_softmax() -> None:
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("read", [partial(import_module, input_shape=(STEPS, WIDTH)), onnx_of])
+@pytest.mark.parametrize("kind", sorted(NETWORKS))
+def test_scores_are_scaled_inside_the_softmax(kind: str, read: Callable[[nn.Module], Graph]) -> None:
     """No operator of its own, and no transposes but those between tokens and heads."""
-    graph = import_module(module(Fused), (STEPS, WIDTH))
+    net = module(NETWORKS[kind])
+    graph = prepare_for_quantization(read(net))
     kinds = [op.kind for op in graph.ops]
     assert kinds.count("MatMul") == 2
     assert kinds.count("Mul") == 0
     assert kinds.count("Transpose") == 4
+    (beta,) = (op.beta for op in graph.ops if isinstance(op, o.Softmax))
+    assert abs(beta - (WIDTH / HEADS) ** -0.5) < 1e-6
+    compare(graph, net)
 
 
 def test_attention_is_quantized_and_runs_as_c(tmp_path: Path) -> None:
