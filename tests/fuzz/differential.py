@@ -1,6 +1,6 @@
 """Random graphs over all operators: the integer reference, the C here under sanitizers, the C on a Cortex-M7.
 
-    python -m tests.fuzz.differential [--graphs 2000] [--first 0] [--batch 40] [--seconds N]
+    python -m tests.fuzz.differential [--graphs 2000] [--first 0] [--batch 40] [--seconds N] [--wide]
 
 Every graph is planned (layer by layer or streamed, double or single rounding, as its number says), generated, and
 compiled twice together with the others of its batch: here, with address and undefined-behaviour sanitizers, and for a
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from tests.kernels.dsp_image import BARE, missing_tool
 from tests.oracle.random_graphs import STEPS, random_graph
 from tests.oracle.tflm_oracle import inputs_for
+from tests.oracle.wide_graphs import wide_graph
 from tinycompress import assets
 from tinycompress.build.host import host_compiler
 from tinycompress.build.toolchain import is_zig, zig_command
@@ -123,10 +124,23 @@ def _kinds(seed: int) -> tuple[str, ...]:
     return tuple(str(kind) for kind in np.random.default_rng(seed).permutation(sorted(STEPS)))
 
 
-def case_of(seed: int, folder: Path) -> Case | None:
-    """The case of a number; None where nothing could be grown."""
-    graph: QuantGraph = replace(random_graph(seed, _kinds(seed), LENGTH), rounding=rounding_of(seed))
-    if not graph.ops:
+def _grown(seed: int, is_wide: bool) -> QuantGraph:
+    grown = wide_graph(seed, None, LENGTH) if is_wide else random_graph(seed, _kinds(seed), LENGTH)
+    return replace(grown, rounding=rounding_of(seed))
+
+
+def _has_image_constant(graph: QuantGraph) -> bool:
+    operands = (graph.tensors[name] for op in graph.ops for name in op.inputs)
+    return any(t.is_constant and row_count(t.shape) > 1 for t in operands)
+
+
+def case_of(seed: int, folder: Path, *, is_wide: bool = False) -> Case | None:
+    """The case of a number, of int16 activations where `is_wide`; None where nothing could be grown.
+
+    Nor are int16 graphs whose operand is a constant of several rows, which is refused.
+    """
+    graph = _grown(seed, is_wide)
+    if not graph.ops or (is_wide and _has_image_constant(graph)):
         return None
     made = plan(graph, has_dsp=True, schedule="streamed" if seed % 2 else "layers", state_budget=300)
     program = generate(made, folder / f"g{seed}")
@@ -249,7 +263,7 @@ def differences(printed: str, cases: Sequence[Case], machine: str) -> list[str]:
     return wrong
 
 
-def run_batch(seeds: Sequence[int], folder: Path) -> Outcome:
+def run_batch(seeds: Sequence[int], folder: Path, *, is_wide: bool = False) -> Outcome:
     """Every graph of the batch on both machines; graphs of one rounding, which is fixed at compile time, together."""
     kinds: Counter[str] = Counter()
     digests = graphs = 0
@@ -257,7 +271,8 @@ def run_batch(seeds: Sequence[int], folder: Path) -> Outcome:
     for rounding in Rounding:
         work = folder / rounding.value
         work.mkdir(parents=True)
-        cases = [c for seed in seeds if rounding_of(seed) is rounding and (c := case_of(seed, work)) is not None]
+        numbers = (seed for seed in seeds if rounding_of(seed) is rounding)
+        cases = [case for seed in numbers if (case := case_of(seed, work, is_wide=is_wide)) is not None]
         if not cases:
             continue
         (work / "batch.c").write_text(source_of(cases), encoding="utf-8")
@@ -275,6 +290,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first graph")
     parser.add_argument("--batch", type=int, default=40, help="graphs compiled together")
     parser.add_argument("--seconds", type=float, help="stop after the batch in which this time is up")
+    parser.add_argument("--wide", action="store_true", help="int16 activations")
     options = parser.parse_args(arguments)
     if (missing := missing_tool("zig")) is not None:
         parser.error(missing)
@@ -286,7 +302,7 @@ def main(arguments: list[str]) -> int:
     for first in range(options.first, last, options.batch):
         seeds = range(first, min(first + options.batch, last))
         with tempfile.TemporaryDirectory() as folder:
-            done = run_batch(seeds, Path(folder))
+            done = run_batch(seeds, Path(folder), is_wide=options.wide)
         graphs, digests, kinds = graphs + done.graphs, digests + done.digests, kinds + done.kinds
         wrong += done.differing
         took = time.monotonic() - began

@@ -21,6 +21,15 @@ def test_reference_equals_the_c_here_and_on_a_cortex_m7(tmp_path: Path, request:
     assert len(found.kinds) >= 15
 
 
+def test_reference_equals_the_c_of_int16_activations(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if (missing := missing_tool("zig")) is not None:
+        pytest.skip(missing)
+    found = differential.run_batch(range(int(request.config.getoption("--fuzz-runs") or 8)), tmp_path, is_wide=True)
+    assert found.differing == ()
+    assert found.graphs >= 6
+    assert {"Conv2D", "DepthwiseConv2D", "FullyConnected"} <= set(found.kinds)
+
+
 def test_one_changed_byte_is_seen(tmp_path: Path) -> None:
     case = differential.case_of(0, tmp_path)
     assert case is not None
