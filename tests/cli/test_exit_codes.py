@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.cli.command import Outcome
+from tests.cli.command import Outcome, environment
 from tinycompress.device import Session
 from tinycompress.pipeline import Pipeline
 
@@ -147,3 +150,19 @@ def test_an_interrupt_is_130(inside: Callable[..., Outcome], model: Path, monkey
     status, out, err = inside("analyze", model)
     assert (status, out) == (130, "")
     assert "interrupted" in err
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_quiet() -> None:
+    """Ctrl-C in the first tenth of a second: no traceback out of somebody's import."""
+    code = """
+import os, signal, sys
+class Pressed:
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Pressed())
+from tinycompress.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment())
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
