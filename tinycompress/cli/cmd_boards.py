@@ -36,4 +36,5 @@ def boards_command(
         )
         for b in known
     ]
-    print_table(("board", "name", "core", "clock", "RAM", "flash", "flashed by", "emulator"), rows, right=(3, 4, 5))
+    header = ("board", "name", "core", "clock", "RAM", "flash", "flashed by", "emulator")
+    print_table(header, rows, right=(3, 4, 5), spare=(1, 7), whole=(0,))

@@ -54,9 +54,9 @@ def end(outcome: Outcome) -> None:
 def print_report(report: Report, folder: Path, json: bool) -> None:
     """The report as its JSON document, or as tables."""
     if not json:
-        from tinycompress.report.text import LAYER_RIGHT, first_to_shrink, layer_header, layer_rows
+        from tinycompress.report.text import LAYER_RIGHT, LAYER_SPARE, first_to_shrink, layer_header, layer_rows
 
-        print_table(layer_header(report), layer_rows(report), right=(*LAYER_RIGHT, 8, 9))
+        print_table(layer_header(report), layer_rows(report), right=(*LAYER_RIGHT, 8, 9), spare=LAYER_SPARE)
         say("* the live bytes that set the arena")
         say("")
         for line in first_to_shrink(report.layers):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tinycompress.cli.app import app
-from tinycompress.cli.output import print_json
+from tinycompress.cli.output import print_json, terminal_columns
 
 
 @app.command()
@@ -41,7 +41,7 @@ def explain(
         print_json({wanted: known[wanted]})
         return
     typer.echo(f"{wanted}\n")
-    typer.echo(textwrap.fill(known[wanted], 100))
+    typer.echo(textwrap.fill(known[wanted], min(100, terminal_columns() or 100)))
 
 
 def _print(texts: dict[str, str], json: bool) -> None:

@@ -56,5 +56,6 @@ def profile(
         for r, w in zip(layers, work, strict=True)
     ]  # fmt: skip
     unit = "instructions" if target.emulate else "cycles"
-    print_table(("#", "layer", "kernel", "MACs", unit, "share", "per MAC", ""), rows, right=(0, 3, 4, 5, 6))
+    header = ("#", "layer", "kernel", "MACs", unit, "share", "per MAC", "")
+    print_table(header, rows, right=(0, 3, 4, 5, 6), spare=(2, 6))
     say(f"total {total:,} {unit}, with the hooks that tell layers apart")

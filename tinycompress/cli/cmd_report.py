@@ -68,7 +68,7 @@ def _print_compression(folder: Path, form: str, output: Path | None) -> bool:
 def _print_several(runs: list[Path], json: bool, form: str, output: Path | None) -> None:
     from tinycompress.codec import encode
     from tinycompress.errors import ConfigError
-    from tinycompress.report.runs import HEADER, RIGHT, kinds, read_runs, run_rows
+    from tinycompress.report.runs import HEADER, RIGHT, SPARE, kinds, read_runs, run_rows
 
     lines, without = read_runs(runs)
     if not lines:
@@ -84,7 +84,7 @@ def _print_several(runs: list[Path], json: bool, form: str, output: Path | None)
 
         _write("Runs", of_runs(HEADER, run_rows(lines), RIGHT, kinds(lines)), form, output)
         return
-    print_table(HEADER, run_rows(lines), right=RIGHT)
+    print_table(HEADER, run_rows(lines), right=RIGHT, spare=SPARE)
     say("")
     say(kinds(lines))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tinycompress.cli.app import check_interrupt, printable, wants_colour
+from tinycompress.cli.tables import table_lines
 
 if TYPE_CHECKING:
     from tinycompress.report.model import Layer
@@ -27,31 +29,40 @@ def say(line: str) -> None:
     typer.echo(printable(line))
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-    """An aligned table; columns in `right` are right-aligned; the header is bold on a terminal."""
-    lines = [[printable(cell) for cell in row] for row in ([*header], *rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    for index, line in enumerate(lines):
-        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
-        text = "  ".join(cells).rstrip()
-        typer.echo(f"\x1b[1m{text}\x1b[0m" if index == 0 and wants_colour() else text)
+def terminal_columns() -> int | None:
+    """Characters in a line of the terminal that stdout is; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def print_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    spare: Sequence[int] = (),
+    whole: Sequence[int] = (),
+) -> None:
+    """An aligned table, fitted to the terminal if there is one (`table_lines`); its header is bold there."""
+    table = [[printable(cell) for cell in row] for row in ([*header], *rows)]
+    for index, line in enumerate(table_lines(table, right, spare, terminal_columns(), whole=whole)):
+        typer.echo(f"\x1b[1m{line}\x1b[0m" if index == 0 and wants_colour() else line)
 
 
 def print_stages(stages: Sequence[Mapping[str, Any]]) -> None:
     """The table of what each stage of a compression bought."""
-    from tinycompress.report.compression import STAGE_HEADER, STAGE_RIGHT, stage_rows
+    from tinycompress.report.compression import STAGE_HEADER, STAGE_RIGHT, STAGE_SPARE, stage_rows
 
-    print_table(STAGE_HEADER, stage_rows(stages), right=STAGE_RIGHT)
+    print_table(STAGE_HEADER, stage_rows(stages), right=STAGE_RIGHT, spare=STAGE_SPARE)
 
 
 def print_layers(layers: Sequence[Layer]) -> None:
     """The table of a plan's layers, with a bar of the bytes live in each, and where a smaller network begins."""
-    from tinycompress.report.text import LAYER_HEADER, LAYER_RIGHT, bar, first_to_shrink, layer_cells
+    from tinycompress.report.text import LAYER_HEADER, LAYER_RIGHT, LAYER_SPARE, bar, first_to_shrink, layer_cells
 
     peak = max((layer.live_bytes for layer in layers), default=0)
     bars = (bar(layer.live_bytes, peak) for layer in layers)
     rows = [(*cells, marks) for cells, marks in zip(layer_cells(layers), bars, strict=True)]
-    print_table((*LAYER_HEADER, ""), rows, right=LAYER_RIGHT)
+    print_table((*LAYER_HEADER, ""), rows, right=LAYER_RIGHT, spare=LAYER_SPARE)
     say("")
     for line in first_to_shrink(layers):
         say(line)

@@ -11,6 +11,8 @@ from tinycompress.report.text import limit_row
 STAGE_HEADER = ("stage", "validation", "parameters", "RAM", "flash", "weights", "MACs", "seconds")
 STAGE_RIGHT = tuple(range(1, len(STAGE_HEADER)))
 """Columns of numbers."""
+STAGE_SPARE = (7, 2)
+"""Columns that a narrow terminal can do without, the first one first."""
 _EXACT = ("ram_bytes", "weights_bytes", "macs")
 """Budgets that the plan of the result settles; the others are estimated until the firmware has been built and run."""
 

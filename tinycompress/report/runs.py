@@ -134,6 +134,8 @@ HEADER = ("run", "model", "budget", "method", "seed", "float", "int8", "paramete
           "instructions", "failed")  # fmt: skip
 RIGHT = tuple(range(4, len(HEADER) - 1))
 """Columns of numbers."""
+SPARE = (4, 7, 3, 10, 1)
+"""Columns that a narrow terminal can do without, the first one first."""
 
 
 def run_rows(lines: Sequence[RunLine]) -> list[tuple[str, ...]]:

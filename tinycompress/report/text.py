@@ -105,6 +105,8 @@ def _exactly(name: str, value: float) -> str:
 LAYER_HEADER = ("#", "layer", "output", "kernel", "MACs", "weights", "scratch", "live")
 LAYER_RIGHT = (0, 4, 5, 6, 7)
 """Columns of `layer_cells` that are numbers."""
+LAYER_SPARE = (3, 6, 2)
+"""Columns that a narrow terminal can do without, the first one first."""
 
 
 def layer_cells(layers: Sequence[Layer]) -> list[tuple[str, ...]]:
