@@ -8,7 +8,8 @@ import tflite
 
 from tinycompress.errors import ModelError
 from tinycompress.frontends.tflite_file import FileOperator
-from tinycompress.frontends.tflite_graph import GraphBuilder, unsupported
+from tinycompress.frontends.tflite_graph import GraphBuilder
+from tinycompress.frontends.tflite_tensors import unsupported
 from tinycompress.ir import ops as o
 from tinycompress.ir.shapes import same_padding
 from tinycompress.ir.tensor import DType

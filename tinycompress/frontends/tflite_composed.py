@@ -14,7 +14,8 @@ import tflite
 from tinycompress.errors import ModelError
 from tinycompress.frontends.tflite_checks import MAX_WINDOW, check_arity, image_shape, is_integer, required_options
 from tinycompress.frontends.tflite_file import FileOperator
-from tinycompress.frontends.tflite_graph import Converter, GraphBuilder, unsupported
+from tinycompress.frontends.tflite_graph import Converter, GraphBuilder
+from tinycompress.frontends.tflite_tensors import unsupported
 from tinycompress.ir import ops as o
 
 MAX_COPIES = 64

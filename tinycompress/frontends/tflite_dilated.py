@@ -14,7 +14,8 @@ import tflite
 
 from tinycompress.frontends.tflite_checks import check_pair, fused_activation, is_integer, required_options
 from tinycompress.frontends.tflite_file import FileOperator, TfliteFile
-from tinycompress.frontends.tflite_graph import GraphBuilder, unsupported
+from tinycompress.frontends.tflite_graph import GraphBuilder
+from tinycompress.frontends.tflite_tensors import unsupported
 from tinycompress.ir import ops as o
 
 VIEWS = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")

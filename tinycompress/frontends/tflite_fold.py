@@ -16,7 +16,8 @@ import tflite
 from tinycompress.errors import ModelError
 from tinycompress.frontends import limits
 from tinycompress.frontends.tflite_file import ELEMENT_TYPES, FileOperator
-from tinycompress.frontends.tflite_graph import GraphBuilder, unsupported
+from tinycompress.frontends.tflite_graph import GraphBuilder
+from tinycompress.frontends.tflite_tensors import unsupported
 from tinycompress.ir.tensor import Array
 
 Values = list[Array]

@@ -14,7 +14,8 @@ from tinycompress.frontends.tflite_checks import (
     required_options,
 )
 from tinycompress.frontends.tflite_file import FileOperator
-from tinycompress.frontends.tflite_graph import Converter, GraphBuilder, unsupported
+from tinycompress.frontends.tflite_graph import Converter, GraphBuilder
+from tinycompress.frontends.tflite_tensors import unsupported
 from tinycompress.ir import ops as o
 from tinycompress.ir.tensor import DType
 

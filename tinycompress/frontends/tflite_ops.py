@@ -23,10 +23,11 @@ from tinycompress.frontends.tflite_checks import (
 )
 from tinycompress.frontends.tflite_composed import COMPOSED_CONVERTERS
 from tinycompress.frontends.tflite_file import FileOperator
-from tinycompress.frontends.tflite_graph import Converter, GraphBuilder, unsupported
+from tinycompress.frontends.tflite_graph import Converter, GraphBuilder
 from tinycompress.frontends.tflite_layers import LAYER_CONVERTERS
 from tinycompress.frontends.tflite_movement import MOVEMENT_CONVERTERS
 from tinycompress.frontends.tflite_recurrent import RECURRENT_CONVERTERS
+from tinycompress.frontends.tflite_tensors import unsupported
 from tinycompress.ir import ops as o
 from tinycompress.ir.tensor import DType
 
