@@ -203,6 +203,47 @@ def depthwise_cases() -> list[Case]:
     ]
 
 
+Elementwise = type[o.Add] | type[o.Sub] | type[o.Mul]
+
+
+def elementwise(
+    name: str,
+    kind: Elementwise,
+    x: tuple[int, ...],
+    scales: tuple[float, float, float],
+    *,
+    activation: o.Activation = o.NO_ACTIVATION,
+    fills: tuple[str, str] = ("random", "random"),
+    rounding: Rounding = Rounding.DOUBLE,
+) -> Case:
+    """Two operands and an output with these scales."""
+    rng = np.random.default_rng(0)
+    a, b, y = (Tensor(n, x, DType.INT16, QParams.per_tensor(s, 0, 16)) for n, s in zip("aby", scales, strict=True))
+    graph = h.one_op_graph(
+        kind(name="op", inputs=("a", "b"), outputs=("y",), activation=activation), [a, b], [y], rounding
+    )
+    (kernel,) = (v for v in DSP[kind] if v.name.endswith("_s16_dsp"))
+    return Case(name, kernel, graph, {t.name: h.fill(rng, t, f) for t, f in zip((a, b), fills, strict=True)})
+
+
+def elementwise_cases() -> list[Case]:
+    """Operands of one scale, of scales apart by little and by much, extremes."""
+    low, high = ("lowest", "lowest"), ("highest", "highest")
+    return [
+        elementwise("add16", o.Add, (7, 6, 8), (0.7, 1.1, 1.5)),
+        elementwise("add16-same", o.Add, (3, 5, 7), (1.0, 1.0, 1.0), activation=o.RELU),
+        elementwise("add16-half", o.Add, (3, 5, 7), (1.0, 0.5, 0.8), activation=CLAMP),
+        elementwise("add16-apart", o.Add, (3, 5, 8), (0.001, 1.0, 0.9)),
+        elementwise("add16-lowest", o.Add, (2, 3, 8), (1.0, 0.9, 2.0), fills=low),
+        elementwise("add16-highest", o.Add, (2, 3, 8), (1.0, 0.3, 0.1), fills=high),
+        elementwise("sub16", o.Sub, (7, 6, 8), (0.7, 0.2, 0.9)),
+        elementwise("sub16-odd", o.Sub, (1, 1, 1), (0.7, 0.2, 0.9)),
+        elementwise("mul16", o.Mul, (7, 6, 8), (0.7, 1.1, 25000.0)),
+        elementwise("mul16-odd", o.Mul, (5, 3, 3), (1.0, 1.0, 4e4), activation=o.RELU),
+        elementwise("mul16-lowest", o.Mul, (2, 2, 4), (1.0, 1.0, 16.0), fills=low),
+    ]
+
+
 def all_cases() -> list[Case]:
     """Every DSP variant of int16 activations on shapes that reach each of its paths."""
-    return [*conv2d_cases(), *fully_connected_cases(), *depthwise_cases()]
+    return [*conv2d_cases(), *fully_connected_cases(), *depthwise_cases(), *elementwise_cases()]

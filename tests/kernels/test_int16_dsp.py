@@ -98,6 +98,31 @@ def test_depthwise_3x3_equals_the_reference(
     check(cases.depthwise, o.DepthwiseConv2D, seed, (*size, channels), stride=stride, padding=padding, **how)
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    x=st.lists(st.integers(1, 7), min_size=1, max_size=3),
+    exponents=st.tuples(*[st.floats(-12, 2)] * 2),
+    gain=st.floats(-1, 12),
+    kind=st.sampled_from([o.Add, o.Sub, o.Mul]),
+    activation=st.sampled_from([o.NO_ACTIVATION, o.RELU, o.RELU6]),
+    rounding=st.sampled_from(list(Rounding)),
+)
+def test_elementwise_equals_the_reference(
+    x: list[int],
+    exponents: tuple[float, float],
+    gain: float,
+    kind: cases.Elementwise,
+    activation: o.Activation,
+    rounding: Rounding,
+) -> None:
+    """Scales up to 2^14 apart; outputs from half to 4096 times the larger scale, or the product of both."""
+    a, b = 2.0 ** exponents[0], 2.0 ** exponents[1]
+    y = (a * b if kind is o.Mul else max(a, b)) * 2.0**gain
+    case = cases.elementwise("case", kind, tuple(x), (a, b, y), activation=activation, rounding=rounding)
+    if case.variant.supports(case.op, case.graph):
+        h.check(case.variant, case.graph, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("rounding", list(Rounding))
 def test_every_case_equals_the_reference(rounding: Rounding) -> None:
     """The cases of the target, which take windows of several segments."""

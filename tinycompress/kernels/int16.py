@@ -108,7 +108,7 @@ def _windowed(name: str) -> tuple[KernelVariant, ...]:
     )
 
 
-def _supports_binary(op: Binary, graph: Graph) -> bool:
+def supports_binary(op: Binary, graph: Graph) -> bool:
     """Symmetric int16, at most one constant of one row, and broadcasting that two axes within a row can say."""
     operands: Operands = operands_of(op, graph)
     if not _are_wide(op, graph) or len(operands.constants) > 1 or not operands.has_constant_row:
@@ -151,7 +151,7 @@ def _binary(name: str, per_output: float) -> tuple[KernelVariant, ...]:
             header="tc_elementwise_s16.h",
             tier="portable",
             pack=pack_binary,
-            supports=_supports_binary,
+            supports=supports_binary,
             in_place=(0, 1),
             instructions=estimate(per_output, 0, no_taps),
         ),
