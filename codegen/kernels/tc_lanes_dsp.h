@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "tc_copy.h"
 #include "tc_math.h"
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__thumb2__)
@@ -15,38 +16,6 @@
 #else
 #define TC_HAS_DSP 0
 #endif
-
-#define TC_INLINE static inline __attribute__((always_inline, unused))
-
-/* A function whose body is its assembly. Nothing may be assumed about its registers or its unread parameters. */
-#if defined(__clang__)
-#define TC_ASSEMBLY static __attribute__((naked, noinline, unused, aligned(8)))
-#else
-#define TC_ASSEMBLY static __attribute__((naked, noinline, noipa, unused, aligned(8)))
-#endif
-#define TC_ASSEMBLY_CLOBBERS "r0", "r1", "r2", "r3", "r12", "lr", "cc", "memory"
-#define TC_UNREAD __attribute__((unused))
-
-/* Before a loop: unroll it, up to `count` times. */
-#define TC_PRAGMA(text) _Pragma(#text)
-#if defined(__clang__)
-#define TC_UNROLL(count) TC_PRAGMA(clang loop unroll_count(count))
-#else
-#define TC_UNROLL(count) TC_PRAGMA(GCC unroll count)
-#endif
-
-/* Four bytes at any address, first byte lowest. */
-TC_INLINE uint32_t tc_load32(const int8_t *p)
-{
-    uint32_t word;
-    __builtin_memcpy(&word, p, 4);
-    return word;
-}
-
-TC_INLINE void tc_store32(int8_t *p, uint32_t word)
-{
-    __builtin_memcpy(p, &word, 4);
-}
 
 TC_INLINE int32_t tc_low_lane(int32_t word)
 {

@@ -6,6 +6,7 @@
 #ifndef TC_LSTM_H
 #define TC_LSTM_H
 
+#include "tc_copy.h"
 #include "tc_sigmoid.h"
 
 typedef struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT-0
- * Integer arithmetic shared by all kernels: requantization, clamping, copying, dot products.
+ * Integer arithmetic shared by all kernels: requantization, clamping, dot products.
  *
  * Rounding of the requantization is chosen at compile time: by default it rounds twice, as TensorFlow Lite Micro does
  * (a rounding high multiply, ties up, then a rounding right shift, ties away from zero); with TC_ROUNDING_SINGLE
@@ -121,14 +121,6 @@ static inline void tc_dots_s8(const int8_t *x, const int8_t *weights, int32_t st
         for (int32_t j = 0; j < count; ++j) {
             acc[j] = tc_dot_s8(x, weights + j * step, n, acc[j]);
         }
-    }
-}
-
-/* Copies bytes >= 0 bytes; the ranges don't overlap, or are the same. */
-static inline void tc_copy(void *to, const void *from, int32_t bytes)
-{
-    if (to != from && bytes > 0) {
-        __builtin_memcpy(to, from, (size_t)bytes);
     }
 }
 

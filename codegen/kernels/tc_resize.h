@@ -6,7 +6,7 @@
 #ifndef TC_RESIZE_H
 #define TC_RESIZE_H
 
-#include "tc_math.h"
+#include "tc_copy.h"
 
 typedef struct {
     int32_t output_width;    /* X >= 1 */

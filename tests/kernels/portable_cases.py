@@ -114,6 +114,19 @@ def all_cases() -> list[Case]:
     return [_case(name, graph, rng) for name, graph in graphs]
 
 
+def copies() -> list[Case]:
+    """Joined blocks of 1 to 40 bytes: at any address, and where all are words."""
+    rng = np.random.default_rng(44)
+    made = []
+    for total, lengths in ((41, range(1, 41)), (44, range(4, 44, 4))):
+        for n in lengths:
+            tensors = [h.quantized(name, (2, 3, c), 0.05, 3) for name, c in (("a", n), ("b", total - n))]
+            op = o.Concat(name="op", inputs=("a", "b"), outputs=("y",), axis=2)
+            graph = h.one_op_graph(op, tensors, [tensors[0].quantization], Rounding.DOUBLE)
+            made.append(_case(f"{n}of{total}", graph, rng))
+    return made
+
+
 def other_types() -> list[Case]:
     """Every portable variant of int16 activations on small random graphs, and lookups by int32 indices."""
     rng = np.random.default_rng(43)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernels import dsp_image as image
-from tests.kernels.portable_cases import all_cases, other_types
+from tests.kernels.portable_cases import all_cases, copies, other_types
 from tinycompress.kernels import PORTABLE
 
 WEIGHTED = ("conv2d_s8", "depthwise_s8", "fully_connected_s8", "transpose_conv2d_s8")
@@ -34,7 +34,7 @@ def test_kernels_of_other_types_on_the_target(toolchain: str, tmp_path: Path) ->
     reason = image.missing_tool(toolchain)
     if reason is not None:
         pytest.skip(reason)
-    cases = other_types()
+    cases = [*other_types(), *copies()]
     outcomes = image.run(image.build(cases, toolchain, tmp_path))
     assert [c.name for c in cases if c.name not in outcomes or not outcomes[c.name].is_exact] == []
 

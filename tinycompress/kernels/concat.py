@@ -6,13 +6,23 @@ import math
 
 import numpy as np
 
+from tinycompress.ir.fixedpoint import requantize
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import Concat
 from tinycompress.ir.quant_params import rescale_multiplier, same_quantization
 from tinycompress.ir.shapes import row_count, row_elements
-from tinycompress.ir.tensor import DType
-from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel
-from tinycompress.kernels.packing import are_activations, estimate, is_all, is_int8, no_taps, tensors_of
+from tinycompress.ir.tensor import Array, DType
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
+from tinycompress.kernels.conv2d_window import rows_at_once
+from tinycompress.kernels.packing import (
+    are_activations,
+    copy_instructions,
+    estimate,
+    is_all,
+    is_int8,
+    no_taps,
+    tensors_of,
+)
 
 
 def _is_along_rows(op: Concat, graph: Graph) -> bool:
@@ -63,7 +73,7 @@ def pack_copy(op: Concat, graph: Graph, rounding: Rounding) -> PackedKernel:
     sizes = np.array(lengths, np.int32) * graph.tensors[op.output].dtype.itemsize
     return PackedKernel(
         "tc_concat_params",
-        (("inputs", len(op.inputs)), ("blocks", blocks)),
+        (("inputs", len(op.inputs)), ("blocks", blocks), ("block_bytes", int(sizes.sum()))),
         (PackedArray("bytes", sizes.astype(np.int32), "bytes of one block of each input"),),
     )
 
@@ -74,35 +84,60 @@ def pack_copy_rows(op: Concat, graph: Graph, rounding: Rounding) -> PackedKernel
     return PackedKernel("tc_concat_rows_params", (("row_bytes", row_elements(y.shape) * y.dtype.itemsize),))
 
 
+def _tables(op: Concat, graph: Graph, rounding: Rounding) -> tuple[list[int], Array]:
+    """(number of each input's table, or -1 where it has the output's scale; the tables [n][256] by unsigned byte)."""
+    *inputs, y = tensors_of(op, graph)
+    values = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
+    numbers: list[int] = []
+    tables: dict[tuple[float, int], Array] = {}
+    for x in inputs:
+        if same_quantization(x, y):
+            numbers.append(-1)
+            continue
+        key = (x.quantization.tensor_scale, x.quantization.tensor_zero_point)
+        rescaled = requantize(values - key[1], *rescale_multiplier(x, y, rounding), rounding)
+        tables.setdefault(key, np.clip(rescaled + y.quantization.tensor_zero_point, -128, 127).astype(np.int8))
+        numbers.append(list(tables).index(key))
+    return numbers, np.concatenate([*tables.values(), np.zeros(0, np.int8)])
+
+
 def pack_rescale(op: Concat, graph: Graph, rounding: Rounding) -> PackedKernel:
-    """Block lengths (or row counts) and each input's rescaling."""
+    """Block lengths (or row counts) and the tables that rescale."""
     *inputs, y = tensors_of(op, graph)
     if _is_along_rows(op, graph):
-        params, blocks, lengths = (
-            "tc_concat_rows_s8_params",
-            row_elements(y.shape),
-            [row_count(x.shape) for x in inputs],
-        )
-        meaning = "rows of each input"
+        params, meaning = "tc_concat_rows_s8_params", "rows of each input"
+        blocks, lengths, elements = 1, [row_count(x.shape) for x in inputs], row_elements(y.shape)
     else:
-        params, (blocks, lengths) = "tc_concat_s8_params", _blocks(op, graph)
-        meaning = "elements of one block of each input"
-    pairs = [rescale_multiplier(x, y, rounding) for x in inputs]
-    zero_points = [x.quantization.tensor_zero_point for x in inputs]
+        params, meaning = "tc_concat_s8_params", "elements of one block of each input"
+        blocks, lengths = _blocks(op, graph)
+        elements = sum(lengths)
+    numbers, tables = _tables(op, graph, rounding)
     return PackedKernel(
         params,
-        (
-            ("inputs", len(inputs)),
-            ("blocks", blocks),
-            ("output_zero_point", y.quantization.tensor_zero_point),
-        ),
+        (("inputs", len(inputs)), ("blocks", blocks), ("block_elements", elements)),
         (
             PackedArray("lengths", np.array(lengths, np.int32), meaning),
-            PackedArray("zero_point", np.array(zero_points, np.int32), "zero point of each input"),
-            PackedArray("multiplier", np.array([m for m, _ in pairs], np.int32), "Q31 multiplier of each input"),
-            PackedArray("shift", np.array([s for _, s in pairs], np.int32), "shift of each input, left if positive"),
+            PackedArray("table", np.array(numbers, np.int32), "number of each input's table, -1 for none"),
+            PackedArray("tables", tables, "inputs' values in the output's scale, by unsigned byte", 1),
         ),
     )
+
+
+_ROW_INSTRUCTIONS = 25
+_COPY_CODE = ("copy_runs", 138)
+
+
+def _copy_estimate(op: Concat, graph: Graph) -> int:
+    y = graph.tensors[op.output]
+    blocks, lengths = _blocks(op, graph)
+    copies = sum(12 + 0.35 * y.dtype.itemsize * n for n in lengths)
+    return round(row_count(y.shape) * (_ROW_INSTRUCTIONS * len(lengths) + blocks * copies))
+
+
+def _copy_rows_estimate(op: Concat, graph: Graph) -> int:
+    y = graph.tensors[op.output]
+    rows = row_count(y.shape)
+    return round(rows * _ROW_INSTRUCTIONS + copy_instructions(row_elements(y.shape) * y.dtype.itemsize, rows))
 
 
 CONCAT = (
@@ -112,7 +147,9 @@ CONCAT = (
         tier="portable",
         pack=pack_copy,
         supports=supports_copy,
-        instructions=estimate(1.5, 0, no_taps),
+        rows_at_once=rows_at_once,
+        code=fixed_code(150, _COPY_CODE),
+        instructions=_copy_estimate,
     ),
     KernelVariant(
         name="concat_rows",
@@ -120,7 +157,8 @@ CONCAT = (
         tier="portable",
         pack=pack_copy_rows,
         supports=supports_copy_rows,
-        instructions=estimate(2.5, 0, no_taps),
+        code=fixed_code(120, _COPY_CODE),
+        instructions=_copy_rows_estimate,
         whole_input=True,
     ),
     KernelVariant(
@@ -129,7 +167,9 @@ CONCAT = (
         tier="portable",
         pack=pack_rescale,
         supports=supports_rescale,
-        instructions=estimate(30, 0, no_taps),
+        rows_at_once=rows_at_once,
+        code=fixed_code(400, _COPY_CODE),
+        instructions=estimate(6, 0, no_taps),
     ),
     KernelVariant(
         name="concat_rows_s8",
@@ -137,7 +177,8 @@ CONCAT = (
         tier="portable",
         pack=pack_rescale,
         supports=supports_rescale_rows,
-        instructions=estimate(30, 0, no_taps),
+        code=fixed_code(300, _COPY_CODE),
+        instructions=estimate(5, 0, no_taps),
         whole_input=True,
     ),
 )

@@ -158,6 +158,12 @@ def estimate(per_output: float, per_tap: float, taps: Callable[[Any, Graph], int
     return instructions
 
 
+def copy_instructions(run_bytes: int, runs: int) -> float:
+    """Instructions of `runs` copies of `run_bytes` bytes each, between any two places (tc_copy.h); a mean of compilers
+    and alignments."""
+    return runs * (12 + 0.35 * run_bytes if run_bytes > 16 else 4 + 0.5 * run_bytes)
+
+
 def no_taps(op: Any, graph: Graph) -> int:
     """Taps of an operator that makes each output from a fixed number of elements."""
     return 0

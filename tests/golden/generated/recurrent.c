@@ -38,6 +38,7 @@ static const tc_tensor recurrent_fc3_out = {0, 3, 1, NULL}; /* fc3_out [3] */
 static const tc_concat_params recurrent_concat0_params = {
     2, /* inputs */
     1, /* blocks */
+    16, /* block_bytes */
     recurrent_concat0_bytes, /* bytes */
 };
 
