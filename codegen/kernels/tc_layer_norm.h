@@ -29,40 +29,59 @@ static inline uint32_t tc_integer_root(uint64_t x)
     return root;
 }
 
-/* floor(2^61 / divisor), divisor 2^30..2^31-1; by long division, which needs no library. */
-static inline uint32_t tc_inverse(uint32_t divisor)
+/* floor((2^61 - 1) / divisor), divisor 2^30..2^31-1; by long division, which needs no library. */
+static inline int32_t tc_inverse(uint32_t divisor)
 {
-    uint32_t rest = (uint32_t)1 << 30, quotient = divisor == rest ? 1u : 0u;
-    rest -= quotient * divisor;
+    uint32_t rest = ((uint32_t)1 << 30) - 1u, quotient = 0;
     for (int32_t i = 0; i < 31; ++i) {
-        rest <<= 1;
-        quotient <<= 1;
-        if (rest >= divisor) {
-            rest -= divisor;
-            ++quotient;
-        }
+        rest = 2u * rest + 1u;
+        quotient = 2u * quotient + (rest >= divisor ? 1u : 0u);
+        rest -= rest >= divisor ? divisor : 0u;
     }
-    return quotient;
+    return (int32_t)quotient;
 }
 
-/* One vector; in and out may be the same. */
-static inline void tc_layer_norm_vector(const tc_layer_norm_s8_params *p, const int8_t *in, int8_t *out)
+/* A value x of a vector is normalised, in 12 fraction bits, to
+ * (high word of (x * factor - offset) * inverse + half) >> down, which rounds to nearest, ties up. */
+typedef struct {
+    uint32_t factor;
+    uint32_t offset;
+    int32_t inverse; /* 2^30..2^31-1 */
+    int32_t half;    /* 2^(down - 1) */
+    int32_t down;    /* 1..17 */
+} tc_layer_norm_scale;
+
+/* Of a vector, from the sum of its values and of their squares. */
+static inline tc_layer_norm_scale tc_layer_norm_scaling(const tc_layer_norm_s8_params *p, int32_t sum, int32_t squares)
 {
-    int32_t sum = 0, squares = 0, down = 49;
-    for (int32_t c = 0; c < p->channels; ++c) {
-        sum += in[c];
-        squares += in[c] * in[c];
-    }
+    int32_t down = 17;
     uint64_t spread = (uint64_t)((int64_t)p->channels * squares - (int64_t)sum * sum) +
                       (((uint64_t)(uint32_t)p->epsilon_high << 32) | (uint32_t)p->epsilon_low);
     spread = spread == 0 ? 1 : spread;
     for (; spread >> 60 == 0; spread <<= 2) {
         --down;
     }
-    const int64_t inverse = tc_inverse(tc_integer_root(spread));
+    const int32_t up = tc_max(1 - down, 0);
+    down = tc_max(down, 1);
+    const tc_layer_norm_scale scale = {(uint32_t)p->channels << up, (uint32_t)sum << up,
+                                       tc_inverse(tc_integer_root(spread)), tc_shift_left(1, down - 1), down};
+    return scale;
+}
+
+/* (value times channels less the sum) * 2^up, which fits 32 bits where the two terms may not. */
+static inline int32_t tc_layer_norm_difference(const tc_layer_norm_scale *s, int8_t value)
+{
+    return (int32_t)((uint32_t)value * s->factor - s->offset);
+}
+
+/* One vector; in and out may be the same. */
+static inline void tc_layer_norm_vector(const tc_layer_norm_s8_params *p, const int8_t *in, int8_t *out)
+{
+    const tc_layer_norm_scale s =
+        tc_layer_norm_scaling(p, tc_sum_s8(in, p->channels), tc_dot_s8(in, in, p->channels, 0));
     for (int32_t c = 0; c < p->channels; ++c) {
-        const int64_t difference = p->channels * in[c] - sum;
-        const int32_t normalised = (int32_t)((difference * inverse + ((int64_t)1 << (down - 1))) >> down);
+        const int32_t high = (int32_t)(((int64_t)tc_layer_norm_difference(&s, in[c]) * s.inverse) >> 32);
+        const int32_t normalised = (high + s.half) >> s.down;
         out[c] = tc_requantize_s8(normalised * p->gamma[c] + p->beta[c], p->multiplier, p->shift, p->output_zero_point,
                                   INT8_MIN, INT8_MAX);
     }

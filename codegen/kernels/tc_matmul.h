@@ -34,8 +34,7 @@ static inline void tc_matmul_s8(const tc_matmul_s8_params *p, const int8_t *cons
             for (int32_t k = 0; k < p->terms; ++k, b += p->term_step) {
                 sum += (a[k] - p->first_zero_point) * (*b - p->second_zero_point);
             }
-            out_rows[r][i] =
-                tc_requantize_s8(sum, p->multiplier, p->shift, p->output_zero_point, INT8_MIN, INT8_MAX);
+            out_rows[r][i] = tc_requantize_s8(sum, p->multiplier, p->shift, p->output_zero_point, INT8_MIN, INT8_MAX);
         }
     }
 }

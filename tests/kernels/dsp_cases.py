@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.kernels.attention_graphs import layer_norm_graph, matmul_graph
 from tests.kernels.dsp_image import Case, activation, single_op
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Rounding
@@ -445,6 +446,27 @@ def _winograd_cases() -> list[Case]:
     ]
 
 
+def _attention_cases() -> list[Case]:
+    """Odd rows and columns, terms beyond one round of the core, operands as they lie; one rounding."""
+    rng = np.random.default_rng(17)
+    shapes = (((4, 49, 8), 49), ((4, 49, 49), 8), ((1, 32, 64), 32), ((2, 7, 13), 9), ((1, 6, 83), 6))
+    graphs = [
+        (f"{'x'.join(map(str, shape))}x{columns}{'t' * t}{'s' * (rounding is Rounding.SINGLE)}", graph)
+        for shape, columns in shapes
+        for t in (False, True)
+        for rounding in Rounding
+        for graph in [matmul_graph(rng, shape, columns, is_transposed=t, rounding=rounding)]
+    ]
+    graphs += [(f"c{c}", layer_norm_graph(rng, (20, c))) for c in (1, 7, 32, 258)]
+    cases = []
+    for name, graph in graphs:
+        (op,) = graph.ops
+        (variant,) = DSP[type(op)]
+        values = {n: int8_values(rng, graph.tensors[n].shape) for n in graph.input_names}
+        cases.append(Case(f"{op.kind.lower()}-{name}", variant, graph, values))
+    return cases
+
+
 def all_cases() -> list[Case]:
     """Every DSP variant on shapes that reach each of its paths."""
     families = (
@@ -461,5 +483,6 @@ def all_cases() -> list[Case]:
         _mean_cases,
         _pool_cases,
         _polyphase_cases,
+        _attention_cases,
     )
     return [case for family in families for case in family()]

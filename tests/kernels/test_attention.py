@@ -13,7 +13,9 @@ from tinycompress.execute import float_reference, reference
 from tinycompress.execute.reference_norm import integer_root
 from tinycompress.ir.fixedpoint import dequantize_values
 from tinycompress.ir.graph import Rounding
-from tinycompress.kernels.attention import LAYER_NORM, MATMUL, MATMUL_DSP
+from tinycompress.kernels.attention import LAYER_NORM, MATMUL
+from tinycompress.kernels.attention_dsp import LAYER_NORM as LAYER_NORM_DSP
+from tinycompress.kernels.attention_dsp import MATMUL as MATMUL_DSP
 
 SHAPES = [(1, 1, 1), (1, 2, 3), (3, 5, 4), (2, 4, 9), (4, 3, 16), (1, 7, 33)]
 
@@ -39,20 +41,21 @@ def test_layer_norm_equals_the_reference(shape: tuple[int, ...], epsilon: float,
     rng = np.random.default_rng(4)
     for scale in (1e-9, 0.003, 2.0):
         graph = layer_norm_graph(rng, shape, scale=scale, epsilon=epsilon, rounding=rounding)
-        for variant in LAYER_NORM:
-            h.check(variant, graph, rng)
+        for variant in (*LAYER_NORM, *LAYER_NORM_DSP):
+            if variant.tier == "portable" or variant.supports(graph.ops[0], graph):
+                h.check(variant, graph, rng)
 
 
 def test_layer_norm_of_the_widest_vectors() -> None:
     """As many channels as there may be: all at one limit, and one apart from all others."""
     rng = np.random.default_rng(5)
     graph = layer_norm_graph(rng, (1 << 14,), epsilon=0.0)
-    (variant,) = LAYER_NORM
     values = np.full(1 << 14, -128, np.int8)
     for changed in (0, 1, 1 << 13):
         values[:changed] = 127
-        got = h.run(variant, graph.ops[0], graph, {"x": values})["y"]
-        np.testing.assert_array_equal(got, reference.run(graph, {"x": values}).output)
+        for variant in (*LAYER_NORM, *LAYER_NORM_DSP):
+            got = h.run(variant, graph.ops[0], graph, {"x": values})["y"]
+            np.testing.assert_array_equal(got, reference.run(graph, {"x": values}).output)
 
 
 def test_layer_norm_is_within_a_step_of_real_arithmetic() -> None:

@@ -39,7 +39,7 @@ def layer_norm(op: o.LayerNorm, inputs: list[Array], context: Context) -> list[A
     twice = np.zeros_like(spread)
     for step in (32, 16, 8, 4, 2):
         twice = np.where(spread << twice < 1 << (62 - step), twice + step, twice)
-    inverse = (1 << (2 * ROOT_BITS - 1)) // integer_root(spread << twice)
+    inverse = ((1 << (2 * ROOT_BITS - 1)) - 1) // integer_root(spread << twice)
     down = 2 * ROOT_BITS - 1 - qp.LAYER_NORM_BITS - twice // 2
     normalised = ((channels * x - total) * inverse + (np.int64(1) << (down - 1))) >> down
     sums = normalised * context[op.gamma].constant.astype(np.int64) + context[op.beta].constant

@@ -212,7 +212,7 @@ class LayerNormParams:
 
     With S = Σq and d = c·q − S, W = c·Σq² − S² + epsilon, at least 1 (`epsilon` in these units: c²·epsilon / s_x²);
     normalised is d / sqrt(W) in LAYER_NORM_BITS fraction bits: with W·4^n in [2^60, 2^62) and its integer root r,
-    (d · floor(2^61 / r)) / 2^(61 − LAYER_NORM_BITS − n), rounded to nearest, ties up.
+    (d · floor((2^61 − 1) / r)) / 2^(61 − LAYER_NORM_BITS − n), rounded to nearest, ties up.
     """
 
     epsilon: int

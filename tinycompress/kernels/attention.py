@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tinycompress.ir import quant_params as qp
@@ -10,7 +12,7 @@ from tinycompress.ir.ops import LayerNorm, MatMul
 from tinycompress.ir.shapes import row_elements
 from tinycompress.ir.tensor import DType
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
-from tinycompress.kernels.packing import INT32_MAX, are_activations, describe, estimate, is_int8, no_taps
+from tinycompress.kernels.packing import INT32_MAX, are_activations, describe, estimate, is_int8
 
 BETA_LIMIT = 1 << 30
 """Largest magnitude of a quantized beta: half the accumulator's range is left for the products."""
@@ -24,11 +26,6 @@ def terms(op: MatMul, graph: Graph) -> int:
 def supports(op: MatMul, graph: Graph) -> bool:
     """Two int8 activations whose sums fit int32."""
     return is_int8(op, graph) and are_activations(op, graph) and terms(op, graph) * 255 * 255 <= INT32_MAX
-
-
-def supports_dsp(op: MatMul, graph: Graph) -> bool:
-    """As the portable kernel, where sums without zero points fit as well."""
-    return supports(op, graph) and terms(op, graph) * 3 * 255 * 255 <= INT32_MAX
 
 
 def pack(op: MatMul, graph: Graph, rounding: Rounding) -> PackedKernel:
@@ -55,21 +52,6 @@ def pack(op: MatMul, graph: Graph, rounding: Rounding) -> PackedKernel:
     )
 
 
-def _scratch(op: MatMul, graph: Graph, rows: int) -> int:
-    """The sums of the second operand's columns, and where it is not transposed, one matrix of it that is."""
-    columns = graph.tensors[op.output].shape[2]
-    matrix = 0 if op.is_transposed else columns * terms(op, graph)
-    return -(-(4 * columns + matrix) // 8) * 8
-
-
-def _instructions(op: MatMul, graph: Graph) -> int:
-    groups, rows, columns = graph.tensors[op.output].shape
-    matrix = 0 if op.is_transposed else 4 * columns * terms(op, graph)
-    return round(
-        groups * (matrix + columns * (12 + 1.3 * terms(op, graph)) + rows * columns * (24 + 1.4 * terms(op, graph)))
-    )
-
-
 MATMUL = (
     KernelVariant(
         name="matmul_s8",
@@ -78,18 +60,6 @@ MATMUL = (
         pack=pack,
         supports=supports,
         instructions=estimate(40, 6, terms),
-    ),
-)
-MATMUL_DSP = (
-    KernelVariant(
-        name="matmul_s8_dsp",
-        header="tc_matmul_dsp.h",
-        tier="dsp",
-        pack=pack,
-        supports=supports_dsp,
-        scratch_bytes=_scratch,
-        code=fixed_code(900),
-        instructions=_instructions,
     ),
 )
 
@@ -131,6 +101,16 @@ def pack_norm(op: LayerNorm, graph: Graph, rounding: Rounding) -> PackedKernel:
     )
 
 
+def norm_instructions(per_value: float, per_vector: float) -> Callable[[LayerNorm, Graph], int]:
+    """Instructions of a LayerNorm, fitted: the root and its inverse are taken bit by bit for each vector."""
+
+    def instructions(op: LayerNorm, graph: Graph) -> int:
+        y = graph.tensors[op.output]
+        return round(y.elements * per_value + y.elements // y.shape[-1] * per_vector)
+
+    return instructions
+
+
 LAYER_NORM = (
     KernelVariant(
         name="layer_norm_s8",
@@ -140,6 +120,6 @@ LAYER_NORM = (
         supports=supports_norm,
         in_place=(0,),
         code=fixed_code(600),
-        instructions=estimate(40, 0, no_taps),
+        instructions=norm_instructions(45, 750),
     ),
 )
