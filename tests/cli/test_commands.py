@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import fails, tinycompress
+from tests.cli.command import Outcome, fails, tinycompress
 
 COMMANDS = (
     *("deploy", "analyze", "compress", "quantize", "generate", "build", "flash", "measure", "profile", "simulate"),
@@ -73,3 +73,10 @@ def test_a_mistyped_command_is_suggested_once() -> None:
 
 def test_an_unknown_flag_is_a_usage_error() -> None:
     assert tinycompress("deploy", "--bord", "x").returncode == 2
+
+
+def test_quantize_says_where_the_file_is(inside: Callable[..., Outcome], model: Path) -> None:
+    status, out, _ = inside("quantize", model, "--output", "q.tflite")
+    assert status == 0
+    assert out.splitlines()[0].endswith(", in q.tflite")
+    assert json.loads(inside("quantize", model, "--output", "q.tflite", "--json")[1])["output"] == "q.tflite"

@@ -54,4 +54,5 @@ def compress(
     if not json:
         print_stages(summary["stages"])
         say("")
-    opt.emit(json, summary, [*summary["lines"], f"network in {folder}"])
+    places = str(folder) if output is None else f"{folder}, and as {output}"
+    opt.emit(json, summary, [*summary["lines"], f"network in {places}"])

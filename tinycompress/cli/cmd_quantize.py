@@ -46,6 +46,8 @@ def quantize(
         "parameters": graph.parameters,
         "graph": str(stored),
         "notes": list(graph.notes),
+        "output": None if output is None else str(output),
     }
     count = f"{len(graph.ops)} integer operators, {graph.parameters:,} parameters"
-    opt.emit(json, facts, [f"{graph.name}: {count}, in {stored}", *(f"note: {note}" for note in graph.notes)])
+    place = stored if output is None else output
+    opt.emit(json, facts, [f"{graph.name}: {count}, in {place}", *(f"note: {note}" for note in graph.notes)])

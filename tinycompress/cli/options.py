@@ -42,12 +42,14 @@ def _setting_flags(
     recipe: Annotated[
         Path | None, typer.Option("--recipe", help="Recipe (default ./tinycompress.toml when there is one).")
     ] = None,
-    board: Annotated[str | None, typer.Option("--board", help="Target; `tinycompress boards` lists them.")] = None,
+    board: Annotated[
+        str | None, typer.Option("--board", help="Target (default stm32f746); `tinycompress boards` lists them.")
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", help="State dict for a Python factory (weights only).")
     ] = None,
     input_shape: Annotated[
-        str | None, typer.Option("--input-shape", help="Without batch, in your layout: 1,28,28.")
+        str | None, typer.Option("--input-shape", help="Of a Python factory; without batch, in your layout: 1,28,28.")
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Its name, which the C is called after (default: the file's).")
@@ -60,14 +62,20 @@ def _setting_flags(
     ] = None,
     samples: Annotated[int | None, typer.Option("--samples", help="Inputs compared byte by byte (default 20).")] = None,
     rounding: Annotated[
-        str | None, typer.Option("--rounding", help="double (TFLM, CMSIS-NN) or single (LiteRT).")
+        str | None, typer.Option("--rounding", help="double (TFLM, CMSIS-NN; the default) or single (LiteRT).")
     ] = None,
-    ram: Annotated[str | None, typer.Option("--ram", help="RAM budget of the library: 16KB.")] = None,
-    flash: Annotated[str | None, typer.Option("--flash", help="Flash budget of the library: 64KB.")] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", help="layers, streamed or auto.")] = None,
-    feed: Annotated[str | None, typer.Option("--feed", help="Input at once or row by row: whole or rows.")] = None,
-    toolchain: Annotated[str | None, typer.Option("--toolchain", help="zig or gcc.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    ram: Annotated[
+        str | None, typer.Option("--ram", help="RAM budget of the library: 16KB (default: what the board has).")
+    ] = None,
+    flash: Annotated[
+        str | None, typer.Option("--flash", help="Flash budget of the library: 64KB (default: what the board has).")
+    ] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="layers, streamed or auto (default).")] = None,
+    feed: Annotated[
+        str | None, typer.Option("--feed", help="Input at once (default) or row by row: whole or rows.")
+    ] = None,
+    toolchain: Annotated[str | None, typer.Option("--toolchain", help="zig (default) or gcc.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random (default 0).")] = None,
     trust_model: Annotated[bool, typer.Option("--trust-model", help="Load a file that can run code (.pt2).")] = False,
 ) -> None:
     """The flags that are settings; each becomes one setting in `_OVERRIDES`."""
