@@ -355,6 +355,25 @@ def test_wrong_data_is_said_before_the_import(inside: Callable[..., Outcome], mo
     assert "import " not in err
 
 
+def test_data_that_cannot_be_scored_is_said_before_the_build(
+    inside: Callable[..., Outcome], model: Path, tmp_path: Path
+) -> None:
+    """Labels without an output, labels that are none, no labels, samples of another shape: no accuracy of 0 instead."""
+    x = np.zeros((20, 8, 8, 1), np.float32)
+    for given, code in (
+        ({"x": x, "y": np.arange(20) % 5}, "TC-C303"),
+        ({"x": x, "y": np.arange(20) / 2}, "TC-C303"),
+        ({"x": x}, "TC-C302"),
+        ({"x": x[:, :4], "y": np.arange(20) % 2}, "TC-C107"),
+    ):
+        np.savez(tmp_path / "d.npz", **given)
+        status, out, err = inside("deploy", model, "--data", "d.npz", "--emulate")
+        assert (status, out) == (2, "")
+        assert f"error[{code}]" in err
+        assert "at:  d.npz" in err
+        assert "\nbuild " not in err
+
+
 def test_a_compiler_that_fails_on_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from types import SimpleNamespace
 

@@ -26,6 +26,7 @@ from tinycompress.rundir import replacing
 from tinycompress.units import format_ms
 
 if TYPE_CHECKING:
+    from tinycompress.compress.task import Task
     from tinycompress.pipeline.stages import Pipeline
 
 
@@ -46,7 +47,9 @@ def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, ou
             "budget.min_accuracy is set, but there is no data to judge it on",
             fix="give --data or [data] source, or leave the floor out",
         )
-    graph, dataset = pipeline.quantized, pipeline.dataset
+    dataset = pipeline.dataset
+    task = None if dataset is None else _task(pipeline, dataset)
+    graph = pipeline.quantized
     scored = dataset if inputs is None and pipeline.config.deploy.accuracy_samples else None
     count = pipeline.config.deploy.accuracy_samples or 0
     samples = samples_of_test(graph, scored, count) if scored else pipeline.samples(inputs)
@@ -63,7 +66,7 @@ def deploy(pipeline: Pipeline, target: Target, *, inputs: Path | None = None, ou
     )
     if outputs is not None:
         write_outputs(outputs, source_outputs(run.outputs, graph))
-    accuracy = _accuracy(pipeline, dataset, run if scored else None) if dataset is not None else None
+    accuracy = None if task is None else _accuracy(pipeline, task, run if scored else None)
     report = build_report(
         pipeline.plan,
         firmware,
@@ -92,13 +95,21 @@ def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
         np.savez(file, **outputs)  # type: ignore[arg-type]
 
 
-def _accuracy(pipeline: Pipeline, dataset: Dataset, run: TargetRun | None) -> m.Accuracy:
-    """The task's metric on the test split: float network, integer reference, and the target where it ran them."""
-    from tinycompress.compress.verdict import score_integers, score_reals
+def _task(pipeline: Pipeline, dataset: Dataset) -> Task:
+    """The task of the data; what would make its score mean nothing is raised now (`Task.check_network`)."""
     from tinycompress.pipeline.compressing import task_of
 
-    task, graph = task_of(pipeline.config, dataset), pipeline.quantized
-    test = dataset.test.first(pipeline.config.deploy.accuracy_samples or 0)
+    task = task_of(pipeline.config, dataset)
+    task.check_network(pipeline.imported)
+    return task
+
+
+def _accuracy(pipeline: Pipeline, task: Task, run: TargetRun | None) -> m.Accuracy:
+    """The task's metric on the test split: float network, integer reference, and the target where it ran them."""
+    from tinycompress.compress.verdict import score_integers, score_reals
+
+    graph = pipeline.quantized
+    test = task.test.first(pipeline.config.deploy.accuracy_samples or 0)
     pipeline.progress("score", f"{task.metric_name} on {len(test)} test samples")
     floating = pipeline.float_network
     float_score = None
