@@ -18,6 +18,7 @@ from tinycompress.errors import ConfigError
 
 T = TypeVar("T")
 
+_LIKE = "compare it with boards/stm32f746.toml; CONTRIBUTING says how to add a board"
 DSP_CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 
 
@@ -171,7 +172,7 @@ def board(name: str) -> Board:
         with path.open("rb") as file:
             table = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("TC-C202", f"the board file cannot be read: {error}", where=str(path)) from error
+        raise ConfigError("TC-C202", f"the board file cannot be read: {error}", where=str(path), fix=_LIKE) from error
     return parse({**table, "id": path.stem}, path)
 
 
@@ -202,7 +203,7 @@ def _build(cls: type[T], table: dict[str, Any], place: str, path: Path) -> T:
             raise ConfigError("TC-C203", f"unknown key {key!r} in {place}", where=str(path), fix=fix)
     for key, spec in names.items():
         if key not in table and spec.default is MISSING:
-            raise ConfigError("TC-C203", f"key {key!r} is missing in {place}", where=str(path))
+            raise ConfigError("TC-C203", f"key {key!r} is missing in {place}", where=str(path), fix=_LIKE)
     values = {key: _value(hints[key], value, f"{place}: {key}", path) for key, value in table.items()}
     return cls(**values)
 
@@ -221,12 +222,12 @@ def _value(hint: Any, value: Any, place: str, path: Path) -> Any:
     if isinstance(hint, type) and type(value) is hint:
         return value
     expected = getattr(hint, "__name__", str(hint))
-    raise ConfigError("TC-C204", f"{place} must be {expected}, not {value!r}", where=str(path))
+    raise ConfigError("TC-C204", f"{place} must be {expected}, not {value!r}", where=str(path), fix=_LIKE)
 
 
 def _check(b: Board, path: Path) -> None:
     def reject(what: str) -> ConfigError:
-        return ConfigError("TC-C205", what, where=str(path))
+        return ConfigError("TC-C205", what, where=str(path), fix=_LIKE)
 
     names = [m.name for m in b.memory]
     if len(set(names)) != len(names):

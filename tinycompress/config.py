@@ -176,9 +176,9 @@ def load_config(
         where = variables[key][0] if key in variables else str(recipe)
         if key in given:
             where = (flags or {}).get(key, "the command line")
-        raise ConfigError(
-            "TC-C103", f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}", where=where
-        ) from None
+        what = f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+        fix = "`tinycompress deploy --print-config` shows every setting with its value"
+        raise ConfigError("TC-C103", what, where=where, fix=fix) from None
 
 
 def _names(dotted: str, location: tuple[int | str, ...]) -> bool:
@@ -191,9 +191,11 @@ def _read(recipe: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(recipe.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError("TC-C101", f"cannot read the recipe: {error.strerror}", where=str(recipe)) from None
+        what = f"cannot read the recipe: {error.strerror}"
+        raise ConfigError("TC-C101", what, where=str(recipe), fix="check the path behind --recipe") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("TC-C101", f"not valid TOML: {error}", where=str(recipe)) from None
+        fix = "write it as TOML 1.0: [table] lines, and key = value with text in quotes"
+        raise ConfigError("TC-C101", f"not valid TOML: {error}", where=str(recipe), fix=fix) from None
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -33,3 +34,11 @@ def test_every_diagnostic_is_explained_and_raised() -> None:
     known = set(texts())
     assert raised - known == set(), "codes without a text"
     assert known - raised == set(), "texts without a code"
+
+
+def test_every_diagnostic_of_settings_data_and_boards_has_a_fix() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args and str(getattr(node.args[0], "value", "")).startswith("TC-C"):
+                given = {keyword.arg for keyword in node.keywords}
+                assert "fix" in given, f"{path.relative_to(PACKAGE)}:{node.lineno} says no fix"

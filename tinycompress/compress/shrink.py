@@ -35,9 +35,11 @@ def kept_mask(groups: Groups, keep: Keep) -> Array:
         if len(chosen) == group.size:
             continue
         if group.frozen:
-            raise ConfigError("TC-C350", f"group {name!r} cannot be pruned: {group.frozen}", where=name)
+            what = f"group {name!r} cannot be pruned: {group.frozen}"
+            raise ConfigError("TC-C350", what, where=name, fix="leave this group whole")
         if len(chosen) == 0 or chosen[0] < 0 or chosen[-1] >= group.size:
-            raise ConfigError("TC-C350", f"kept channels must be 1 to {group.size} of 0..{group.size - 1}", where=name)
+            what = f"kept channels must be 1 to {group.size} of 0..{group.size - 1}"
+            raise ConfigError("TC-C350", what, where=name, fix="keep at least one channel that is there")
         mask[group.start : group.start + group.size] = False
         mask[group.start + chosen] = True
     return mask

@@ -52,7 +52,8 @@ def require_model(section: ModelSection) -> None:
         fix = f"name the factory in it: {source}:NAME" if path.suffix == ".py" else _KINDS
         raise _no_model(f"{source!r} is not a model file", fix)
     if section.weights is not None and not section.weights.is_file():
-        raise ConfigError("TC-C105", "there is no such weights file", where=str(section.weights))
+        fix = "check the path behind --weights"
+        raise ConfigError("TC-C105", "there is no such weights file", where=str(section.weights), fix=fix)
 
 
 def _require_factory_file(place: str) -> None:

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from tinycompress.errors import ConfigError
+from tinycompress.report.model import AGAIN
 from tinycompress.report.text import visible
 
 SCHEMA = 1
@@ -70,7 +71,7 @@ def from_json(text: str, where: str = "arena.json") -> ArenaMap:
         if not (times and 0 <= arena.peak < times and arena.arena_bytes > 0):
             raise CodecError("it holds no time")
     except (json.JSONDecodeError, CodecError) as error:
-        raise ConfigError("TC-C110", f"not a map of an arena: {error}", where=where) from None
+        raise ConfigError("TC-C110", f"not a map of an arena: {error}", where=where, fix=AGAIN) from None
     return arena
 
 

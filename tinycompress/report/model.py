@@ -13,6 +13,8 @@ from typing import Any
 from tinycompress.errors import ConfigError
 
 SCHEMA = 1
+AGAIN = "run the command that wrote it once more"
+"""What to do about a file of ours that cannot be read."""
 
 Score = float
 """A real number; the alias leaves the name `float` free for the field of that name."""
@@ -283,5 +285,5 @@ def from_json(text: str, where: str = "report.json") -> Report:
             raise CodecError("it names no schema" if found is None else f"its schema is {found!r}")
         report: Report = decode(Report, document)
     except (json.JSONDecodeError, CodecError) as error:
-        raise ConfigError("TC-C110", f"not a schema {SCHEMA} report: {error}", where=where) from None
+        raise ConfigError("TC-C110", f"not a schema {SCHEMA} report: {error}", where=where, fix=AGAIN) from None
     return report

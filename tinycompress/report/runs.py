@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinycompress.errors import ConfigError
-from tinycompress.report.model import Report, Score, from_json
+from tinycompress.report.model import AGAIN, Report, Score, from_json
 from tinycompress.units import format_resource
 
 
@@ -62,7 +62,7 @@ def read_compression(folder: Path) -> Mapping[str, Any] | None:
     summary = _found(folder)
     if summary is not None and (lacks := [name for name in _WHOLE if name not in summary]):
         what = f"not a summary of a compression: it lacks {', '.join(lacks)}"
-        raise ConfigError("TC-C110", what, where=str(folder))
+        raise ConfigError("TC-C110", what, where=str(folder), fix=AGAIN)
     return summary
 
 
@@ -96,9 +96,10 @@ def _summary(text: str, file: Path) -> Mapping[str, Any]:
     try:
         document = json.loads(text)
     except ValueError as error:
-        raise ConfigError("TC-C110", f"not a summary of a compression: {error}", where=str(file)) from None
+        what = f"not a summary of a compression: {error}"
+        raise ConfigError("TC-C110", what, where=str(file), fix=AGAIN) from None
     if not isinstance(document, dict) or not isinstance(document.get("resources"), dict):
-        raise ConfigError("TC-C110", "not a summary of a compression", where=str(file))
+        raise ConfigError("TC-C110", "not a summary of a compression", where=str(file), fix=AGAIN)
     return document
 
 
