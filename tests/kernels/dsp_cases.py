@@ -72,6 +72,52 @@ def conv2d(
     return Case(name, variant, graph, {"x": int8_values(rng, x, kind)})
 
 
+def transposed(
+    name: str,
+    x: tuple[int, int, int],
+    outputs: int,
+    kernel: o.Pair,
+    stride: o.Pair = (2, 2),
+    padding: o.Padding = (0, 0, 0, 0),
+    extra: o.Pair = (0, 0),
+    *,
+    relu: bool = True,
+    zero_points: tuple[int, int] = (-128, -128),
+    scale: float = 2.0**-8,
+    spread: float = 3.0,
+    kind: str = "random",
+    rounding: Rounding = Rounding.DOUBLE,
+    seed: int = 0,
+) -> Case:
+    """A TransposeConv2D case; `scale` is the layer's mean multiplier s_x·s_w/s_y."""
+    rng = np.random.default_rng(seed)
+    weights, bias = weighted_tensors(rng, (outputs, *kernel, x[2]), 0, scale, spread, kind)
+    op = o.TransposeConv2D(
+        name="up", inputs=("x",), outputs=("y",), weights="w", bias="b", stride=stride, padding=padding,
+        output_padding=extra, activation=o.RELU if relu else o.NO_ACTIVATION,
+    )  # fmt: skip
+    tensors = (activation("x", x, 1.0, zero_points[0]), weights, bias)
+    graph = single_op(op, tensors, QParams.per_tensor(1.0, zero_points[1]), rounding)
+    return Case(name, DSP[o.TransposeConv2D][0], graph, {"x": int8_values(rng, x, kind)})
+
+
+def _transposed_cases() -> list[Case]:
+    return [
+        transposed("up-2x2", (5, 4, 16), 8, (2, 2)),
+        transposed("up-3x3", (4, 5, 8), 4, (3, 3), relu=False, zero_points=(3, -7)),
+        transposed("up-4x4", (4, 4, 12), 6, (4, 4), padding=(1, 1, 1, 1), zero_points=(-7, -128)),
+        transposed("up-odd", (3, 5, 5), 3, (3, 3), padding=(0, 1, 1, 0), extra=(1, 1), relu=False, zero_points=(9, 4)),
+        transposed("up-one", (4, 4, 16), 1, (3, 3), padding=(0, 0, 1, 1), relu=False, rounding=Rounding.SINGLE),
+        transposed("up-holes", (3, 4, 6), 4, (2, 1), stride=(3, 2), zero_points=(20, -128)),
+        transposed("up-rows", (7, 1, 20), 5, (4, 1), stride=(2, 1), padding=(1, 0, 1, 0), spread=12.0, scale=2.0**-9),
+        transposed(
+            "up-deep", (3, 3, 80), 2, (3, 3), stride=(1, 1), padding=(1, 1, 1, 1), kind="extremes", scale=2.0**-14
+        ),
+        transposed("up-largest", (3, 3, 32), 4, (4, 4), padding=(1, 1, 1, 1), kind="largest", scale=2.0**-13),
+        transposed("up-smallest", (3, 3, 32), 4, (4, 4), padding=(1, 1, 1, 1), kind="smallest", scale=2.0**-13),
+    ]
+
+
 def depthwise(
     variant: KernelVariant,
     name: str,
@@ -382,6 +428,9 @@ def _taps_cases() -> list[Case]:
         depthwise(kernel, "taps-7x7", (7, 8, 4), kernel=(7, 7), padding=(3, 3, 3, 3), kind="extremes", scale=2.0**-11),
         depthwise(kernel, "taps-time", (20, 1, 12), kernel=(9, 1), padding=(4, 0, 4, 0)),
         depthwise(kernel, "taps-dilated", (8, 9, 5), dilation=(2, 2), padding=wide, zero_points=(3, -128)),
+        depthwise(kernel, "taps-3x3", (7, 6, 10), zero_points=(5, -128)),
+        depthwise(kernel, "taps-3x3-strided", (8, 9, 6), stride=2, padding=(0, 0, 1, 1), relu=False,
+                  zero_points=(-4, 9)),
         depthwise(kernel, "taps-single", (4, 6, 8), kernel=(1, 3), padding=(0, 1, 0, 1), relu=False,
                   zero_points=(1, 2), rounding=Rounding.SINGLE),
     ]  # fmt: skip
@@ -476,6 +525,7 @@ def all_cases() -> list[Case]:
         _add_cases,
         _add_constant_cases,
         _multiplied_cases,
+        _transposed_cases,
         _winograd_cases,
         _packed_cases,
         _grouped_cases,

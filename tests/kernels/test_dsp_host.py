@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.kernels import harness as h
-from tests.kernels.dsp_cases import add_constant, conv2d, multiplied
+from tests.kernels.dsp_cases import add_constant, conv2d, multiplied, transposed
 from tests.kernels.test_convolutions import windows
 from tinycompress.execute import reference
 from tinycompress.ir import ops as o
@@ -103,6 +103,33 @@ def test_depthwise_equals_the_reference(
     for variant in DSP[o.DepthwiseConv2D]:
         if variant.supports(graph.ops[0], graph):
             h.check(variant, graph, rng)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    image=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    channels=st.sampled_from([1, 3, 4, 5, 8, 16, 21, 40]),
+    outputs=st.integers(1, 6),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(*[st.integers(0, 3)] * 4),
+    extra=st.tuples(st.integers(0, 1), st.integers(0, 1)),
+    zero_points=st.tuples(st.integers(-128, 127), st.sampled_from([-128, 3])),
+    rounding=st.sampled_from(list(Rounding)),
+    seed=st.integers(0, 999),
+)
+def test_transposed_convolutions_equal_the_reference(
+    image: o.Pair, channels: int, outputs: int, kernel: o.Pair, stride: o.Pair, padding: o.Padding, extra: o.Pair,
+    zero_points: o.Pair, rounding: Rounding, seed: int,
+) -> None:  # fmt: skip
+    full = [(n - 1) * s + k + e for n, s, k, e in zip(image, stride, kernel, extra, strict=True)]
+    assume(full[0] > padding[0] + padding[2] and full[1] > padding[1] + padding[3])
+    case = transposed(
+        "up", (*image, channels), outputs, kernel, stride, padding, extra, relu=zero_points[1] == -128,
+        zero_points=zero_points, rounding=rounding, seed=seed,
+    )  # fmt: skip
+    if case.variant.supports(case.op, case.graph):
+        h.check(case.variant, case.graph, np.random.default_rng(seed), fills=("random", "highest"))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

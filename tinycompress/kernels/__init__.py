@@ -41,6 +41,7 @@ from tinycompress.kernels import (
     svdf,
     svdf_dsp,
     transpose_conv2d,
+    transpose_conv2d_dsp,
     unary,
     winograd_dsp,
 )
@@ -95,6 +96,7 @@ DSP: KernelTable = {
         *conv2d_grouped_dsp.GROUPED,
         *depthwise_int16_dsp.DEPTHWISE,
     ),
+    o.TransposeConv2D: transpose_conv2d_dsp.TRANSPOSE_CONV2D,
     o.FullyConnected: (*fully_connected_dsp.FULLY_CONNECTED, *fully_connected_int16_dsp.FULLY_CONNECTED),
     o.MatMul: attention_dsp.MATMUL,
     o.LayerNorm: attention_dsp.LAYER_NORM,
