@@ -46,22 +46,34 @@ static inline int32_t tc_softmax_s8_sum(const tc_softmax_s8_params *p, const int
     return sum;
 }
 
+/* An exponential is scale * 2^-exponent of the sum, in units of the output. */
+typedef struct {
+    int32_t scale;    /* Q0.31 */
+    int32_t exponent; /* >= 4; 32 and above: all are 0 */
+} tc_softmax_scale;
+
+/* Of a sum in Q12.19 and an output of `bits` bits. */
+static inline tc_softmax_scale tc_softmax_s8_scaling(int32_t sum, int32_t bits)
+{
+    /* sum = 2^(12 - zeros) * (1 + x) with 0 <= x < 1 */
+    const int32_t zeros = tc_leading_zeros((uint32_t)sum);
+    const tc_softmax_scale scale = {tc_one_over_one_plus((int32_t)(((uint32_t)sum << zeros) - 0x80000000u)),
+                                    12 - zeros + 31 - bits};
+    return scale;
+}
+
 /* One vector; in and out may be the same when the output is int8. */
 static inline void tc_softmax_s8_vector(const tc_softmax_s8_params *p, const int8_t *in, int8_t *out)
 {
     const int32_t largest = tc_softmax_s8_largest(in, p->classes);
-    const int32_t sum = tc_softmax_s8_sum(p, in, largest);
-    /* sum = 2^(12 - zeros) * (1 + x) with 0 <= x < 1 */
-    const int32_t zeros = tc_leading_zeros((uint32_t)sum);
-    const int32_t scale = tc_one_over_one_plus((int32_t)(((uint32_t)sum << zeros) - 0x80000000u));
     const int32_t bits = 8 * p->output_bytes;
     const int32_t lowest = -(1 << (bits - 1));
-    const int32_t exponent = 12 - zeros + 31 - bits; /* from Q0.31 over the sum to units of 2^-bits; 32 and above: 0 */
+    const tc_softmax_scale s = tc_softmax_s8_scaling(tc_softmax_s8_sum(p, in, largest), bits);
     for (int32_t c = 0; c < p->classes; ++c) {
         const int32_t diff = in[c] - largest;
         int32_t y = lowest;
-        if (diff >= p->diff_min && exponent <= 31) {
-            y += tc_round_shift(tc_mul_high(scale, tc_softmax_s8_exp(p, diff)), exponent);
+        if (diff >= p->diff_min && s.exponent <= 31) {
+            y += tc_round_shift(tc_mul_high(s.scale, tc_softmax_s8_exp(p, diff)), s.exponent);
         }
         tc_store(out, p->output_bytes, c, tc_min(y, -1 - lowest));
     }

@@ -17,7 +17,7 @@ from tinycompress.ir.tensor import DType, QParams
 from tinycompress.kernels import PORTABLE
 
 MEAN = PORTABLE[o.Mean][0]
-SOFTMAX = PORTABLE[o.Softmax][0]
+SOFTMAX_TABLE, SOFTMAX, *_ = PORTABLE[o.Softmax]
 (LOG_SOFTMAX,) = PORTABLE[o.LogSoftmax]
 SOFTMAX_OUTPUT = QParams.per_tensor(1 / 256, -128)
 
@@ -91,7 +91,7 @@ def test_mean_of_a_large_image_with_extreme_values() -> None:
 
 
 @pytest.mark.parametrize("rounding", list(Rounding))
-@pytest.mark.parametrize("shape", [(1,), (2,), (10,), (1000,), (3, 12), (2, 3, 5)], ids=str)
+@pytest.mark.parametrize("shape", [(1,), (2,), (10,), (1000,), (3, 12), (2, 3, 5), (6, 4, 11)], ids=str)
 @pytest.mark.parametrize("scale", [1e-4, 0.004, 0.07, 0.25, 1.3, 20.0])
 @pytest.mark.parametrize("beta", [1.0, 0.5])
 @pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
@@ -102,8 +102,11 @@ def test_softmax_equals_the_reference(
     op = o.Softmax(name="softmax", inputs=("x",), outputs=("y",), beta=beta)
     y = h.quantized("y", shape, *((1 / 256, -128) if dtype is DType.INT8 else (1 / 65536, -32768)), dtype)
     graph = h.one_op_graph(op, [h.quantized("x", shape, scale, 4)], [y], rounding)
-    for _ in range(4):
-        h.check(SOFTMAX, graph, rng)
+    variants = [v for v in (SOFTMAX, SOFTMAX_TABLE) if v.supports(op, graph)]
+    assert len(variants) == 1 + (dtype is DType.INT8 and np.prod(shape) >= 256)
+    for variant in variants:
+        for _ in range(4):
+            h.check(variant, graph, rng)
 
 
 @pytest.mark.parametrize("rounding", list(Rounding))
@@ -123,8 +126,9 @@ def test_softmax_of_every_difference() -> None:
         op = o.Softmax(name="softmax", inputs=("x",), outputs=("y",))
         graph = h.one_op_graph(op, [h.quantized("x", (256, 2), scale, 0)], [SOFTMAX_OUTPUT], Rounding.DOUBLE)
         x = np.stack([np.full(256, 127), np.arange(-128, 128)], axis=1).astype(np.int8)
-        got = h.run(SOFTMAX, op, graph, {"x": x})["y"]
-        np.testing.assert_array_equal(got, h.reference.run(graph, {"x": x}).output)
+        for variant in (SOFTMAX, SOFTMAX_TABLE):
+            got = h.run(variant, op, graph, {"x": x})["y"]
+            np.testing.assert_array_equal(got, h.reference.run(graph, {"x": x}).output)
 
 
 def test_softmax_refuses_what_its_accumulator_cannot_hold() -> None:

@@ -16,7 +16,6 @@ from tinycompress.errors import UnsupportedOpError
 from tinycompress.execute import movement
 from tinycompress.execute import windows as win
 from tinycompress.execute.batching import Result, align, run_graph
-from tinycompress.execute.fixed_functions import FUNCTIONS_16
 from tinycompress.execute.reference_norm import layer_norm
 from tinycompress.execute.reference_recurrent import lstm, svdf
 from tinycompress.execute.reference_softmax import log_softmax, softmax
@@ -33,6 +32,7 @@ from tinycompress.execute.reference_steps import (
 )
 from tinycompress.ir import ops as o
 from tinycompress.ir import quant_params as qp
+from tinycompress.ir.fixed_functions import FUNCTIONS_16
 from tinycompress.ir.fixedpoint import (
     activation_range,
     convolution_multipliers,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinycompress.execute.fixed_functions import sigmoid_16, tanh_16
 from tinycompress.execute.reference_steps import Context, centred, finish
 from tinycompress.ir import ops as o
 from tinycompress.ir import quant_params as qp
+from tinycompress.ir.fixed_functions import sigmoid_16, tanh_16
 from tinycompress.ir.fixedpoint import integer_range, requantize
 from tinycompress.ir.tensor import Array, DType
 

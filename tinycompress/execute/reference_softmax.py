@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinycompress.execute.fixed_functions import (
+from tinycompress.execute.reference_steps import Context, require_int8
+from tinycompress.ir import ops as o
+from tinycompress.ir import quant_params as qp
+from tinycompress.ir.fixed_functions import (
     divide_by_power,
-    exp_on_negative_values,
     leading_zeros,
     log_of_at_least_one,
     multiply,
     reciprocal,
+    softmax_exponentials,
 )
-from tinycompress.execute.reference_steps import Context, require_int8
-from tinycompress.ir import ops as o
-from tinycompress.ir import quant_params as qp
 from tinycompress.ir.fixedpoint import integer_range, requantize
-from tinycompress.ir.graph import Rounding
 from tinycompress.ir.tensor import Array, DType
 
 ACCUMULATION_BITS = 12
@@ -26,13 +25,16 @@ LOG_SOFTMAX_OUTPUT_BITS = 4
 """LogSoftmax's output has 4 integer bits: scale 1/16."""
 
 
-def _exponentials(x: Array, p: qp.SoftmaxParams, rounding: Rounding) -> tuple[Array, Array, Array]:
-    """diff = q − row maximum, diff rescaled to Q5.26, exp(diff) in Q0.31, zero where diff < diff_min."""
-    diff = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
-    within = diff >= p.diff_min
-    scaled = requantize(np.where(within, diff, 0), p.multiplier, p.left_shift, rounding)
-    exponentials = np.where(within, exp_on_negative_values(scaled, qp.SOFTMAX_INTEGER_BITS), 0)
-    return diff, scaled, exponentials
+def _differences(x: Array) -> Array:
+    """q − row maximum."""
+    found: Array = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
+    return found
+
+
+def _sum(exponentials: Array) -> Array:
+    """Of a row, in Q12.19."""
+    total: Array = divide_by_power(exponentials, ACCUMULATION_BITS).sum(axis=-1, keepdims=True)
+    return total
 
 
 def softmax(op: o.Softmax, inputs: list[Array], context: Context) -> list[Array]:
@@ -41,9 +43,9 @@ def softmax(op: o.Softmax, inputs: list[Array], context: Context) -> list[Array]
     require_int8(op, op.inputs, context)
     x, y = context[op.inputs[0]], context[op.output]
     p = qp.softmax_params(x, op.beta, context.rounding)
-    diff, _, exponentials = _exponentials(inputs[0], p, context.rounding)
-    total = divide_by_power(exponentials, ACCUMULATION_BITS).sum(axis=-1, keepdims=True)
-    scale, bits = reciprocal(total, ACCUMULATION_BITS)
+    diff = _differences(inputs[0])
+    exponentials = softmax_exponentials(p, context.rounding)[-diff]
+    scale, bits = reciprocal(_sum(exponentials), ACCUMULATION_BITS)
     low, high = integer_range(y.dtype)
     output_bits = 8 * y.dtype.itemsize
     values = divide_by_power(multiply(scale, exponentials), bits + 31 - output_bits) + low
@@ -78,8 +80,8 @@ def log_softmax(op: o.LogSoftmax, inputs: list[Array], context: Context) -> list
     require_int8(op, (op.inputs[0], *op.outputs), context)
     x, y = context[op.inputs[0]], context[op.output]
     p = qp.log_softmax_params(x, context.rounding)
-    diff, _, exponentials = _exponentials(inputs[0], p.softmax, context.rounding)
-    total = divide_by_power(exponentials, ACCUMULATION_BITS).sum(axis=-1, keepdims=True)
+    diff = _differences(inputs[0])
+    total = _sum(softmax_exponentials(p.softmax, context.rounding)[-diff])
     log_total = log_of_at_least_one(total, ACCUMULATION_BITS, qp.SOFTMAX_INTEGER_BITS)
     smallest = requantize(log_total - 2**31, p.reverse_multiplier, p.reverse_shift, context.rounding)
     smallest = np.maximum(p.softmax.diff_min - 1, smallest)

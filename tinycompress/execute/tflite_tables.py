@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinycompress.execute.fixed_functions import Raw, divide_by_power, logistic, tanh
 from tinycompress.execute.functions import apply
+from tinycompress.ir.fixed_functions import Raw, divide_by_power, logistic, tanh
 from tinycompress.ir.fixedpoint import quantize_multiplier, requantize
 from tinycompress.ir.ops import Function
 from tinycompress.ir.tensor import Array, QParams

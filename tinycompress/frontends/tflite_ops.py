@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import tflite
 
-from tinycompress.execute.fixed_functions import FUNCTIONS_16
 from tinycompress.execute.tflite_tables import TABLES
 from tinycompress.frontends.tflite_checks import (
     check_arity,
@@ -29,6 +28,7 @@ from tinycompress.frontends.tflite_movement import MOVEMENT_CONVERTERS
 from tinycompress.frontends.tflite_recurrent import RECURRENT_CONVERTERS
 from tinycompress.frontends.tflite_tensors import unsupported
 from tinycompress.ir import ops as o
+from tinycompress.ir.fixed_functions import FUNCTIONS_16
 from tinycompress.ir.tensor import DType
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from tinycompress.ir.fixed_functions import softmax_exponentials
 from tinycompress.ir.graph import Graph, Rounding
 from tinycompress.ir.ops import LogSoftmax, Softmax
 from tinycompress.ir.quant_params import SOFTMAX_INTEGER_BITS, log_softmax_params, softmax_params
 from tinycompress.ir.shapes import row_elements
 from tinycompress.ir.tensor import DType
-from tinycompress.kernels.catalogue import KernelVariant, PackedKernel, fixed_code
+from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
 from tinycompress.kernels.packing import are_activations, estimate, no_taps
 
 MAX_CLASSES = 4095
+DIFFERENCES = 256
+"""Entries of a table of exponentials: differences between two int8 values."""
 Outputs = dict[DType, tuple[float, int, float]]
 """By output type: scale, zero point, and how far from it (relatively) a model's scale may be, as TFLite accepts it."""
 SOFTMAX_OUTPUTS: Outputs = {DType.INT8: (1 / 256, -128, 0.0), DType.INT16: (1 / 65536, -32768, 1e-3)}
@@ -76,7 +81,34 @@ def pack_log(op: LogSoftmax, graph: Graph, rounding: Rounding) -> PackedKernel:
     )
 
 
+def supports_table(op: Softmax, graph: Graph) -> bool:
+    """As the kernel without a table, to int8, of more values than the table has."""
+    y = graph.tensors[op.output]
+    return supports(op, graph) and y.dtype is DType.INT8 and y.elements >= DIFFERENCES
+
+
+def pack_table(op: Softmax, graph: Graph, rounding: Rounding) -> PackedKernel:
+    """Shape, and the exponential of every difference."""
+    x = graph.tensors[op.inputs[0]]
+    table = softmax_exponentials(softmax_params(x, op.beta, rounding), rounding).astype(np.int32)
+    return PackedKernel(
+        "tc_softmax_s8_table_params",
+        (("vectors", row_elements(x.shape) // x.shape[-1]), ("classes", x.shape[-1])),
+        (PackedArray("exponentials", table, "exp of the differences 0 to -255: int32 [256], Q0.31"),),
+    )
+
+
 SOFTMAX = (
+    KernelVariant(
+        name="softmax_s8_table",
+        header="tc_softmax_table.h",
+        tier="portable",
+        pack=pack_table,
+        supports=supports_table,
+        in_place=(0,),
+        code=fixed_code(500),
+        instructions=estimate(35, 0, no_taps),
+    ),
     KernelVariant(
         name="softmax_s8",
         header="tc_softmax.h",

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinycompress.ir.fixedpoint import requantize
+from tinycompress.ir.graph import Rounding
 from tinycompress.ir.ops import Function
-from tinycompress.ir.quant_params import sigmoid_table
+from tinycompress.ir.quant_params import SOFTMAX_INTEGER_BITS, SoftmaxParams, sigmoid_table
 
 Raw = NDArray[np.int64]
 
@@ -84,6 +86,14 @@ def exp_on_negative_values(a: Any, integer_bits: int) -> Raw:
         if exponent < integer_bits:
             result = np.where(remainder & (1 << (fractional + exponent)), multiply(result, factor), result)
     return np.where(a == 0, Q0_ONE, result)
+
+
+def softmax_exponentials(p: SoftmaxParams, rounding: Rounding) -> Raw:
+    """exp of the scaled difference −d in Q0.31 for d = 0 … 255; 0 beyond the smallest that counts."""
+    differences = -np.arange(256, dtype=np.int64)
+    within = differences >= p.diff_min
+    scaled = requantize(np.where(within, differences, 0), p.multiplier, p.left_shift, rounding)
+    return np.where(within, exp_on_negative_values(scaled, SOFTMAX_INTEGER_BITS), 0)
 
 
 def _newton_reciprocal(half_denominator: Raw) -> Raw:
