@@ -39,7 +39,8 @@ EXPLAIN = {
     ),
     "TC-B101": (
         "The arena (all activations, scratch, inputs and outputs) plus state does not fit the RAM given. The message says how many bytes are "
-        "missing and which layer is running at the peak. Plan with schedule 'streamed' or 'auto', which keep rows instead of whole "
+        "missing and which layer is running at the peak, and whether smaller plans are ruled out or were only not found: kernels that need "
+        "less memory have been tried by then. Plan with schedule 'streamed' or 'auto', which keep rows instead of whole "
         "tensors, compress the model to this budget, or take a board with more RAM."
     ),
     "TC-B102": (

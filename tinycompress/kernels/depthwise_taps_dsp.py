@@ -10,7 +10,7 @@ from tinycompress.kernels import gemm_dsp as gemm
 from tinycompress.kernels.catalogue import Code, KernelVariant, PackedKernel
 from tinycompress.kernels.conv2d_dsp import packed_params, rounding_of
 from tinycompress.kernels.conv2d_window import Window
-from tinycompress.kernels.depthwise_dsp import DEPTHWISE, lane_pair, requantization_of
+from tinycompress.kernels.depthwise_dsp import lane_pair, requantization_of
 from tinycompress.kernels.packing import folded_bias, has_plain_weights
 from tinycompress.kernels.requantize_dsp import form_instructions
 
@@ -24,13 +24,9 @@ def _pairs(op: DepthwiseConv2D, graph: Graph) -> int:
 
 
 def _supports(op: DepthwiseConv2D, graph: Graph) -> bool:
-    """One output a channel, at least 4 channels, at most 50 taps, an exact requantization, and no 3x3 kernel's layer.
-
-    Those take half the instructions; a plan for the least memory would give them up for their scratch.
-    """
+    """One output a channel, at least 4 channels, at most 50 taps, an exact requantization."""
     return (
-        not any(variant.supports(op, graph) for variant in DEPTHWISE)
-        and op.multiplier == 1
+        op.multiplier == 1
         and graph.tensors[op.output].shape[2] >= 4
         and 2 * _pairs(op, graph) <= MAX_TAPS
         and has_plain_weights(op, graph)

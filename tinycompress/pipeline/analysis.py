@@ -10,7 +10,13 @@ from tinycompress.config import BudgetSection
 from tinycompress.errors import BudgetError
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.pipeline.peak import LiveTensor, live_at_peak
-from tinycompress.pipeline.planning import estimated_code, plan_beside_code, require_macs, weights_limit
+from tinycompress.pipeline.planning import (
+    board_flash_limit,
+    estimated_code,
+    plan_beside_code,
+    require_macs,
+    weights_limit,
+)
 from tinycompress.pipeline.reporting import feed_notes, layer_reports, model_report
 from tinycompress.plan import OverBudget, Plan
 from tinycompress.plan.feed import Feed
@@ -91,7 +97,7 @@ def analyze(
 ) -> Analysis:
     """Plan within the budgets (default: all the board has); where that fails, show the nearest and what it exceeds.
 
-    With `front` also what other RAM budgets would buy, from the smallest streamed plan to the fastest.
+    With `front` also what other RAM budgets would buy, from the smallest plan to the fastest.
     """
     missed = None
     try:
@@ -115,7 +121,7 @@ def analyze(
         layers=layer_reports(chosen, None, counted=True),
         verdict=None if missed is None else missed.what,
         notes=(*graph.notes, *feed_notes(chosen)),
-        front=_front(graph, board, weights_limit(budget, 0), feed) if front else (),
+        front=_front(graph, board, budget, schedule, feed) if front else (),
         fix=None if missed is None else advise(missed),
     )
 
@@ -132,6 +138,16 @@ def _require_flash(chosen: Plan, budget: BudgetSection) -> None:
         )
 
 
-def _front(graph: QuantGraph, board: Board, flash_bytes: int | None, feed: Feed) -> tuple[FrontPoint, ...]:
-    plans = memory_front(graph, has_dsp=board.has_dsp, flash_bytes=flash_bytes, feed=feed)
+def _front(
+    graph: QuantGraph, board: Board, budget: BudgetSection, schedule: Schedule, feed: Feed
+) -> tuple[FrontPoint, ...]:
+    flash = weights_limit(budget, 0)
+    plans = memory_front(
+        graph,
+        has_dsp=board.has_dsp,
+        flash_bytes=board_flash_limit(board) if flash is None else flash,
+        spares_flash=flash is None,
+        schedule=schedule,
+        feed=feed,
+    )
     return tuple(FrontPoint(p.arena_bytes + p.state_bytes, p.instructions, p.schedule) for p in plans)

@@ -34,12 +34,13 @@ def plan_for(
 
     The stack's share of RAM and FLASH_FOR_CODE_BYTES of flash stay free. Without a flash budget, large packings that
     gain little are not taken (`choose.spare_flash`); with one, the fastest inside it. ``streamed`` without a RAM budget
-    takes the smallest arena, with one the fastest plan inside it; ``auto`` streams only what does not fit otherwise;
-    `feed` rows is streamed either way (`plan.plan`). OverBudget TC-B101 (RAM) or TC-B102 (flash) when it does not fit.
+    takes the smallest arena of fast kernels, with one the fastest plan inside it; ``auto`` streams only what does not
+    fit otherwise; `feed` rows is streamed either way (`plan.plan`). OverBudget TC-B101 (RAM) or TC-B102 (flash) when
+    it does not fit.
     """
     board_ram = board.ram_bytes - board.stack_bytes
     ram = board_ram if ram_bytes is None else ram_bytes
-    limit = board.flash_bytes - FLASH_FOR_CODE_BYTES if flash_bytes is None else flash_bytes
+    limit = board_flash_limit(board) if flash_bytes is None else flash_bytes
     name = f"board {board.id!r}" if ram_bytes is None and flash_bytes is None else "the budget"
     if (schedule == "streamed" or feed == "rows") and ram_bytes is None:
         smallest = plan(
@@ -63,6 +64,11 @@ def plan_for(
         schedule=schedule,
         feed=feed,
     )
+
+
+def board_flash_limit(board: Board) -> int:
+    """Bytes of packed weights that a plan may take of the board's flash when no budget says more."""
+    return board.flash_bytes - FLASH_FOR_CODE_BYTES
 
 
 def plan_beside_code(graph: QuantGraph, board: Board, budget: BudgetSection, *, schedule: Schedule, feed: Feed) -> Plan:

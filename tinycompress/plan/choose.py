@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+import itertools
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tinycompress.cost.variants import rows_of_call, usable
 from tinycompress.cost.working_set import is_view
@@ -45,16 +48,62 @@ def make_choice(
     """`kernel` for `op`: packed, with its scratch and the rows of one call (at most `most_rows`; `at_once` where the
     layer runs as a whole)."""
     step = rows_of_call(kernel, op, graph, at_once=at_once, most=most_rows)
+    return replace(_form(_Itself(graph), _Itself(op), _Itself(kernel), step), others=others)
+
+
+@dataclass(frozen=True, eq=False)
+class _Itself:
+    """An object as the key of a cache: equal to nothing but itself."""
+
+    value: Any
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.value is other.value
+
+
+@functools.lru_cache(maxsize=512)
+def _form(graph: _Itself, op: _Itself, kernel: _Itself, step: int) -> Choice:
+    """A search asks for the same few forms of a layer again and again, and packing one takes milliseconds."""
     return Choice(
-        op=op,
-        kernel=kernel,
+        op=op.value,
+        kernel=kernel.value,
         rows_per_step=step,
-        scratch_bytes=kernel.scratch_bytes(op, graph, step),
-        accumulator_bytes=kernel.accumulator_bytes(op, graph) if kernel.accumulator_bytes else 0,
-        packed=kernel.pack(op, graph, graph.rounding),
-        instructions=layer_instructions(kernel, op, graph, step),
-        others=others,
+        scratch_bytes=kernel.value.scratch_bytes(op.value, graph.value, step),
+        accumulator_bytes=kernel.value.accumulator_bytes(op.value, graph.value)
+        if kernel.value.accumulator_bytes
+        else 0,
+        packed=kernel.value.pack(op.value, graph.value, graph.value.rounding),
+        instructions=layer_instructions(kernel.value, op.value, graph.value, step),
     )
+
+
+def least_form(choice: Choice, graph: QuantGraph, *, at_once: bool = False) -> tuple[Choice, bool]:
+    """The layer's form of least memory, whatever it costs, and whether it can stand for any other in every schedule.
+
+    `at_once` where the layer runs as a whole: rows per call then take no memory but scratch.
+    """
+    kernels = (choice.kernel, *choice.others)
+    forms = [
+        make_choice(choice.op, graph, kernel, tuple(k for k in kernels if k is not kernel), most, at_once=at_once)
+        for kernel in kernels
+        for most in (None, 2, 1)
+    ]
+
+    def memory(form: Choice) -> tuple[int, int, int]:
+        return form.scratch_bytes, 0 if at_once else form.rows_per_step, -len(form.kernel.in_place)
+
+    best = min(forms, key=lambda form: (*memory(form), form.instructions))
+    return best, all(_stands_for(best, form, at_once) for form in forms)
+
+
+def _stands_for(choice: Choice, other: Choice, at_once: bool) -> bool:
+    reads_no_more = other.kernel.whole_input or not choice.kernel.whole_input
+    makes_no_more = at_once or choice.rows_per_step <= other.rows_per_step
+    overwrites = set(choice.kernel.in_place) >= set(other.kernel.in_place)
+    return choice.scratch_bytes <= other.scratch_bytes and reads_no_more and makes_no_more and overwrites
 
 
 def cheapest(graph: QuantGraph, table: KernelTable, *, has_dsp: bool) -> tuple[Choice, ...]:
@@ -100,9 +149,10 @@ def _cheapest_saving(
     best: tuple[float, int, Choice] | None = None
     for index in sorted(layers):
         now = choices[index]
-        for position, variant in enumerate(now.others):
-            rest = (*now.others[:position], *now.others[position + 1 :])
-            other = make_choice(now.op, graph, variant, rest, at_once=True)
+        kernels = (now.kernel, *now.others)
+        for kernel, most_rows in itertools.product(kernels, (None, 1) if bytes_of == "scratch" else (None,)):
+            rest = tuple(k for k in kernels if k is not kernel)
+            other = make_choice(now.op, graph, kernel, rest, most_rows, at_once=True)
             saved = _size(now, bytes_of) - _size(other, bytes_of)
             if saved >= least:
                 rate = saved / max(1, other.instructions - now.instructions)

@@ -76,7 +76,8 @@ class Plan:
     """A deployable schedule of `graph`. Inputs and outputs live in the arena (`io_bytes` outside it is 0).
 
     `arena_bytes` is exact: what the generated code asks for, and what `plan.check` has verified byte by byte.
-    `arena_lower_bound_bytes` holds for `bound_scope` (a sentence); `arena_is_optimal` when the two are equal.
+    `arena_lower_bound_bytes` holds for `bound_scope` (a sentence); `arena_is_optimal` when the two are equal. It holds
+    for these kernels, and for any others of the layers where `bound_is_of_any_kernels`.
     `live_bytes[i]` is the live set during step i; `peak_layer` the layer at the largest.
     `views` are Reshape operators that need no code. `trace_tensors` are the activations in the order of trace indices.
     `padding_rows` are the constant rows that stand for vertical padding: (fill byte, bytes), one per distinct fill.
@@ -100,6 +101,7 @@ class Plan:
     order_method: str = "exact"
     fed_input: str | None = None
     progress_bytes: int = 0
+    bound_is_of_any_kernels: bool = False
 
     @property
     def is_interleaved(self) -> bool:

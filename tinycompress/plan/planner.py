@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tinycompress.cost.order import all_orders, best_order
@@ -14,7 +14,7 @@ from tinycompress.ir.graph import QuantGraph
 from tinycompress.kernels import KERNELS
 from tinycompress.kernels.catalogue import KernelTable
 from tinycompress.plan.check import check
-from tinycompress.plan.choose import Choice, cheapest, shrink_flash, shrink_scratch, spare_flash
+from tinycompress.plan.choose import Choice, cheapest, least_form, shrink_flash, shrink_scratch, spare_flash
 from tinycompress.plan.feed import Feed, fed_input
 from tinycompress.plan.model import LayerPlan, OverBudget, Placement, Plan
 from tinycompress.plan.place import Placed, place
@@ -59,12 +59,13 @@ def plan(
     """The plan of `graph`: kernels, order and addresses; checked byte by byte.
 
     `schedule` 'layers' runs whole layers with the cheapest kernels; 'streamed' keeps rows instead of tensors and takes
-    the smallest arena (the fastest within `ram_bytes`, when given); 'auto' runs whole layers while their cheapest
-    kernels fit, else whichever of the two needs fewer instructions inside the limit.
+    the smallest arena that fast kernels allow (the fastest within `ram_bytes`, when given); 'auto' runs whole layers
+    while their cheapest kernels fit, else whichever of the two needs fewer instructions inside the limit.
     With `feed` 'rows' the plan is streamed and the caller gives the input row by row: only the rows still needed are in
     memory (ConfigError TC-C134 with 'layers', UnsupportedOpError TC-M506 for several inputs).
-    `ram_bytes` limits arena and state, `flash_bytes` the packed weights; cheaper kernels give way to smaller ones
-    before OverBudget TC-B101 (RAM) or TC-B102 (flash) says by how much and at which layer; `board` names the limit.
+    `ram_bytes` limits arena and state, `flash_bytes` the packed weights; cheaper kernels give way to smaller ones, in
+    the end to those of least memory, before OverBudget TC-B101 (RAM) or TC-B102 (flash) says by how much and at which
+    layer; `board` names the limit.
     With `spares_flash`, packings that cost much flash for little speed are not taken (`choose.spare_flash`).
     `state_budget` bounds the exact search for streamed orders. Raises UnsupportedOpError TC-M502 when an operator has
     no exact kernel.
@@ -126,7 +127,29 @@ def _plan_layers(graph: QuantGraph, choices: tuple[Choice, ...], arena_limit: in
             break
         choices = smaller
         layout = _lay_out(choices, graph)
+    if arena_limit is not None and layout.placed.bytes > arena_limit:
+        return _plan_least_layers(graph, choices, layout, arena_limit)
     return _assemble(choices, graph, layout)
+
+
+def _plan_least_layers(graph: QuantGraph, choices: tuple[Choice, ...], missing: _Layout, arena_limit: int) -> Plan:
+    """Whole layers of least memory, in the order that is the best for them: `choices`, laid out, miss the limit.
+
+    Where it is kept, faster kernels are taken back as long as it is; otherwise the smaller of the two plans.
+    """
+    forms = [least_form(choice, graph, at_once=True) for choice in choices]
+    least = tuple(form for form, _ in forms)
+    layout = _lay_out(least, graph)
+    if layout.placed.bytes > arena_limit:
+        if layout.placed.bytes > missing.placed.bytes:
+            return _assemble(choices, graph, missing)
+        return replace(_assemble(least, graph, layout), bound_is_of_any_kernels=all(proved for _, proved in forms))
+    for index in sorted(range(len(least)), key=lambda i: choices[i].instructions - least[i].instructions):
+        tried = (*least[:index], choices[index], *least[index + 1 :])
+        found = _lay_out(tried, graph)
+        if found.placed.bytes <= arena_limit:
+            least, layout = tried, found
+    return _assemble(least, graph, layout)
 
 
 def _lay_out(choices: Sequence[Choice], graph: QuantGraph) -> _Layout:
@@ -257,6 +280,15 @@ def _placements(graph: QuantGraph, layout: _Layout) -> dict[str, Placement]:
     return result
 
 
+def _standing(plan: Plan) -> str:
+    """How a plan that is larger than allowed stands among all plans of its schedule."""
+    kind = "streamed plan" if plan.schedule == "streamed" else "plan of whole layers"
+    if plan.bound_is_of_any_kernels and plan.arena_is_optimal:
+        return f"no {kind} needs less"
+    least = f", none needs less than {plan.arena_lower_bound_bytes + plan.state_bytes} B"
+    return f"the smallest {kind} found" + (least if plan.bound_is_of_any_kernels else "")
+
+
 def _enforce(plan: Plan, ram_bytes: int | None, flash_bytes: int | None, board: str) -> None:
     layer = plan.layers[plan.peak_layer] if plan.layers else None
     where = f"layer {layer.index} {layer.op.name}" if layer else plan.graph.name
@@ -265,7 +297,8 @@ def _enforce(plan: Plan, ram_bytes: int | None, flash_bytes: int | None, board: 
         what = "arena" if not plan.state_bytes else "arena and state"
         raise OverBudget(
             "TC-B101",
-            f"{what} needs {need} B, {board} has {ram_bytes} B: over by {need - ram_bytes} B at {where}",
+            f"{what} needs {need} B, {board} has {ram_bytes} B: over by {need - ram_bytes} B at {where}; "
+            f"{_standing(plan)}",
             plan,
             where=where,
             fix="compress the model to this budget" + (", or stream it" if plan.schedule == "layers" else ""),

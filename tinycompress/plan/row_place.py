@@ -7,6 +7,7 @@ kernels that pair pixels run over such rows as over one long row.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycompress.cost.scalar import round_up
 from tinycompress.cost.working_set import SCRATCH_ALIGN, TENSOR_ALIGN
 from tinycompress.plan.row_net import RowNet
 
@@ -46,9 +46,14 @@ class Item:
     pieces: tuple[Piece, ...]
     rows: tuple[tuple[RowKey, int], ...] = ()
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         return max(p.offset + p.size for p in self.pieces)
+
+    @functools.cached_property
+    def table(self) -> NDArray[np.int64]:
+        """Offsets, sizes, births and deaths of the pieces, a row each."""
+        return np.array([(p.offset, p.size, p.birth, p.death) for p in self.pieces], dtype=np.int64).T
 
     @property
     def lifetime(self) -> int:
@@ -146,8 +151,7 @@ class _Tracer:
         for node, times in self.scratch.items():
             item = self.net.nodes[node]
             if item.scratch:
-                pieces = tuple(Piece(0, item.scratch, t, t) for t in times)
-                found.append(Item(f"{item.name}.scratch", SCRATCH_ALIGN, pieces))
+                found.append(scratch_item(item.name, item.scratch, times))
             if item.accumulator:
                 piece = Piece(0, item.accumulator, times[0], times[-1])
                 found.append(Item(f"{item.name}.accumulator", SCRATCH_ALIGN, (piece,)))
@@ -157,49 +161,63 @@ class _Tracer:
         return f"{self.net.tensors[row[0]].name}[{row[1]}]"
 
 
-class _Arena:
-    """The pieces placed so far, as arrays."""
+def scratch_item(layer: str, size: int, times: Sequence[int]) -> Item:
+    """A layer's scratch of `size` bytes, which lives in each of its steps by itself."""
+    return Item(f"{layer}.scratch", SCRATCH_ALIGN, tuple(Piece(0, size, t, t) for t in times))
 
-    def __init__(self, capacity: int) -> None:
-        self.count = 0
-        self.at: NDArray[np.int64] = np.zeros((4, capacity), dtype=np.int64)
 
-    def lowest(self, item: Item) -> int:
-        """The lowest address at which no piece of the item meets a placed one that lives with it."""
-        begin, end, birth, death = self.at[:, : self.count]
-        low, high = [], []
-        for piece in item.pieces:
-            rival = (birth <= piece.death) & (death >= piece.birth)
-            low.append(begin[rival] - piece.offset - piece.size)
-            high.append(end[rival] - piece.offset)
-        if not low:
+class _Rivals:
+    """For each item those that some piece of it lives with, and the distances at which the two would meet.
+
+    Item i at address a and its rival j at address b meet when low < a − b < high.
+    """
+
+    def __init__(self, found: Sequence[Item]) -> None:
+        self.tables = [item.table for item in found]
+        self.owner = np.repeat(np.arange(len(found)), [table.shape[1] for table in self.tables])
+        self.all = np.concatenate([np.zeros((4, 0), np.int64), *self.tables], axis=1)
+        self.known: dict[int, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = {}
+
+    def of(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """(rivals, low, high) of an item."""
+        if number not in self.known:
+            offset, size, birth, death = self.all
+            own = self.tables[number]
+            together = (birth <= own[3][:, None]) & (death >= own[2][:, None]) & (self.owner != number)
+            piece, rival = np.nonzero(together)
+            low = offset[rival] - (own[0] + own[1])[piece]
+            high = (offset + size)[rival] - own[0][piece]
+            self.known[number] = (self.owner[rival], low, high)
+        return self.known[number]
+
+    def lowest(self, number: int, alignment: int, addresses: NDArray[np.int64]) -> int:
+        """The lowest address at which an item meets no rival; one that is not placed yet is far away (UNPLACED)."""
+        rival, low, high = self.of(number)
+        if not len(rival):
             return 0
-        starts, stops = np.concatenate(low), np.concatenate(high)
-        address = 0
-        for i in np.argsort(starts, kind="stable"):
-            if starts[i] >= address:
-                break
-            if stops[i] > address:
-                address = int(round_up(int(stops[i]), item.alignment))
-        return address
-
-    def put(self, item: Item, address: int) -> None:
-        for piece in item.pieces:
-            begin = address + piece.offset
-            self.at[:, self.count] = (begin, begin + piece.size, piece.birth, piece.death)
-            self.count += 1
+        at = addresses[rival]
+        starts, stops = at + low, at + high
+        by_start = starts.argsort()
+        reached = np.maximum.accumulate(np.maximum(stops[by_start], 0))
+        clear = np.concatenate([_ZERO, -(-reached // alignment) * alignment])
+        fits = clear[:-1] <= starts[by_start]
+        first = int(fits.argmax())
+        return int(clear[first] if fits[first] else clear[-1])
 
 
-def _first_fit(order: Sequence[Item], capacity: int) -> tuple[int, dict[str, int]]:
-    """(arena bytes, address of each item)."""
-    arena = _Arena(capacity)
-    addresses: dict[str, int] = {}
+UNPLACED = 1 << 40
+_ZERO = np.zeros(1, np.int64)
+
+
+def _first_fit(found: Sequence[Item], order: Sequence[int], rivals: _Rivals) -> tuple[int, NDArray[np.int64]]:
+    """(arena bytes, address of each item of `found`) when they are placed in `order`."""
+    addresses = np.full(len(found), UNPLACED, dtype=np.int64)
     top = 0
-    for item in order:
-        address = arena.lowest(item)
+    for number in order:
+        item = found[number]
+        address = rivals.lowest(number, item.alignment, addresses)
+        addresses[number] = address
         top = max(top, address + item.size)
-        arena.put(item, address)
-        addresses[item.name] = address
     return top, addresses
 
 
@@ -216,25 +234,39 @@ def place_rows(found: Sequence[Item], bound: int, rounds: int = ROUNDS, seed: in
     After each round the items that end above `bound` are placed earlier in the next; stops when the bound is met.
     """
     generator = random.Random(seed)
-    capacity = sum(len(item.pieces) for item in found)
-    best: tuple[int, dict[str, int]] | None = None
+    rivals = _Rivals(found)
+    best: tuple[int, NDArray[np.int64]] | None = None
     for key in _ORDERS:
-        order = sorted(found, key=key)
+        order = sorted(range(len(found)), key=lambda number: key(found[number]))
         for _ in range(rounds):
-            made = _first_fit(order, capacity)
+            made = _first_fit(found, order, rivals)
             if best is None or made[0] < best[0]:
                 best = made
             if best[0] <= bound:
-                return best
-            order = _promoted(order, made[1], bound, generator)
+                return best[0], _by_name(found, best[1])
+            order = _promoted(found, order, made[1], bound, generator)
     assert best is not None
-    return best
+    return best[0], _by_name(found, best[1])
 
 
-def _promoted(order: Sequence[Item], addresses: Mapping[str, int], bound: int, generator: random.Random) -> list[Item]:
+def _by_name(found: Sequence[Item], addresses: NDArray[np.int64]) -> dict[str, int]:
+    return {item.name: int(address) for item, address in zip(found, addresses, strict=True)}
+
+
+def fit_in(found: Sequence[Item], addresses: Mapping[str, int], item: Item, limit: int) -> int | None:
+    """The lowest address of `item` beside all others, None when it ends above `limit` there."""
+    others = [other for other in found if other.name != item.name]
+    at = np.array([*(addresses[other.name] for other in others), UNPLACED], dtype=np.int64)
+    address = _Rivals([*others, item]).lowest(len(others), item.alignment, at)
+    return address if address + item.size <= limit else None
+
+
+def _promoted(
+    found: Sequence[Item], order: Sequence[int], addresses: NDArray[np.int64], bound: int, generator: random.Random
+) -> list[int]:
     """The order with every item that ends above `bound` moved forward by up to PROMOTION of its length."""
     rank = {}
-    for position, item in enumerate(order):
-        misfits = addresses[item.name] + item.size > bound
-        rank[item.name] = position - (generator.uniform(0, PROMOTION * len(order)) if misfits else 0.0)
-    return sorted(order, key=lambda item: rank[item.name])
+    for position, number in enumerate(order):
+        misfits = addresses[number] + found[number].size > bound
+        rank[number] = position - (generator.uniform(0, PROMOTION * len(order)) if misfits else 0.0)
+    return sorted(order, key=lambda number: rank[number])

@@ -227,11 +227,14 @@ def _retrace(trail: list[tuple[int, tuple[int, ...]]], end: int) -> tuple[int, .
     return tuple(node for part in reversed(parts) for node in part)
 
 
-def best_row_orders(net: RowNet, budget: int = STATE_BUDGET) -> list[RowOrder]:
-    """Schedules to place, best peak first: the exact one when the search finishes, and the best pull orders."""
+def best_row_orders(net: RowNet, budget: int = STATE_BUDGET, bound: int | None = None) -> list[RowOrder]:
+    """Schedules to place, best peak first: the exact one when the search finishes, and the best pull orders.
+
+    With a `bound` that is known already there is no search, only the pull orders.
+    """
     found = list({order: peak for _, order, peak in pull_rules(net)}.items())
     ceiling = found[0][1]
-    order, bound = search(net, budget, ceiling)
+    order, bound = search(net, budget, ceiling) if bound is None else (None, min(bound, ceiling))
     if order is not None:
         peak = peak_of(net, order)[0]
         found.insert(0, (order, peak))

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tinycompress.cost.scalar import round_up
-from tinycompress.cost.variants import usable
-from tinycompress.cost.working_set import TENSOR_ALIGN, storage_roots
+from tinycompress.cost.working_set import SCRATCH_ALIGN, TENSOR_ALIGN, storage_roots
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.kernels.catalogue import KernelTable, KernelVariant
 from tinycompress.kernels.running_mean import ACCUMULATING
-from tinycompress.plan.choose import Choice, make_choice
+from tinycompress.plan.choose import Choice
 from tinycompress.plan.feed import progress_bytes
 from tinycompress.plan.model import INPUT_ROWS, LayerPlan, Placement, Plan, Step
 from tinycompress.plan.program import layer_steps
+from tinycompress.plan.row_choices import lean_choices, leanest_choices, no_heavier, row_choices, upgrades
 from tinycompress.plan.row_net import RowNet, build_net
-from tinycompress.plan.row_place import Item, items, place_rows
-from tinycompress.plan.row_search import RowOrder, best_row_orders, peak_of, pull_rules
+from tinycompress.plan.row_place import Item, fit_in, items, place_rows, scratch_item
+from tinycompress.plan.row_search import PullRule, RowOrder, best_row_orders, peak_of, pull_rules
 from tinycompress.plan.rows import row_bytes, tensor_rows
 
 ROWS_SCOPE = (
@@ -35,6 +34,7 @@ class Streamed:
     """A placed schedule: the choices in graph order, the input that is fed by rows, and everything a Plan needs.
 
     `arena_bytes` holds the progress that a fed inference keeps between two rows, `progress_bytes` of it, at its end.
+    `is_of_least_kernels` says that no other kernels and rows per step need less, in any order.
     """
 
     choices: tuple[Choice, ...]
@@ -45,87 +45,33 @@ class Streamed:
     arena_bytes: int
     progress_bytes: int
     addresses: dict[str, int]
+    is_of_least_kernels: bool = False
 
 
-def row_choices(
-    graph: QuantGraph, choices: Sequence[Choice], accumulating: KernelTable, most_rows: int | None
+def relax(
+    graph: QuantGraph,
+    lean: Sequence[Choice],
+    target: int,
+    fed: str | None = None,
+    *,
+    rule: PullRule | None = None,
+    order: Sequence[int] | None = None,
 ) -> tuple[Choice, ...]:
-    """The choices for streaming: running sums where a kernel has them, at most `most_rows` rows per step."""
-    made = []
-    for choice in choices:
-        running = usable(choice.op, graph, accumulating, has_dsp=False)
-        if running and tensor_rows(graph.tensors[choice.op.inputs[0]]) > 1:
-            made.append(make_choice(choice.op, graph, running[0], (), 1))
-        else:
-            made.append(make_choice(choice.op, graph, choice.kernel, choice.others, most_rows))
-    return tuple(made)
+    """The lean choices, made faster layer by layer wherever the peak stays within `target` bytes.
 
-
-def lean_choices(graph: QuantGraph, choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    """For every layer the variant of the chosen one's tier with least scratch at one row per step."""
-    made = []
-    for choice in choices:
-        rivals = [v for v in (choice.kernel, *choice.others) if v.tier == choice.kernel.tier]
-        best = min(rivals, key=lambda v: make_choice(choice.op, graph, v, (), 1).scratch_bytes)
-        others = tuple(v for v in (choice.kernel, *choice.others) if v is not best)
-        made.append(make_choice(choice.op, graph, best, others))
-    return tuple(made)
-
-
-def no_heavier(graph: QuantGraph, choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    """The choices with those variants only to replace them that take no more flash: a budget for it has been kept."""
-
-    def fits(choice: Choice, variant: KernelVariant) -> bool:
-        return variant.pack(choice.op, graph, graph.rounding).weights_bytes <= choice.packed.weights_bytes
-
-    return tuple(replace(c, others=tuple(v for v in c.others if fits(c, v))) for c in choices)
-
-
-@dataclass(frozen=True)
-class _Upgrade:
-    """Faster forms of one layer than its leanest, fastest first, and the instructions the fastest saves."""
-
-    layer: int
-    forms: tuple[Choice, ...]
-    saving: int
-
-
-def _upgrades(graph: QuantGraph, lean: Sequence[Choice]) -> list[_Upgrade]:
-    """By saving: every kernel of the lean one's tier at its own rows per step, at two and at one."""
-    found = []
-    for index, small in enumerate(lean):
-        if small.kernel.accumulator_bytes is not None:
-            continue
-        forms = [
-            make_choice(small.op, graph, kernel, small.others, most_rows)
-            for kernel in (small.kernel, *small.others)
-            if kernel.tier == small.kernel.tier
-            for most_rows in (None, 2, 1)
-        ]
-        useful = _undominated([form for form in forms if form.instructions < small.instructions])
-        if useful:
-            found.append(_Upgrade(index, useful, small.instructions - useful[0].instructions))
-    return sorted(found, key=lambda item: -item.saving)
-
-
-def _undominated(forms: Sequence[Choice]) -> tuple[Choice, ...]:
-    """Fastest first, without those that another, no slower form undercuts in scratch and rows per step."""
-    kept: list[Choice] = []
-    for form in sorted(forms, key=lambda c: (c.instructions, c.scratch_bytes, c.rows_per_step)):
-        if all(form.scratch_bytes < k.scratch_bytes or form.rows_per_step < k.rows_per_step for k in kept):
-            kept.append(form)
-    return tuple(kept)
-
-
-def relax(graph: QuantGraph, lean: Sequence[Choice], target: int, fed: str | None = None) -> tuple[Choice, ...]:
-    """The lean choices, made faster layer by layer wherever the peak stays within `target` bytes."""
+    In the order of `rule` (the pull rule that is best for the lean choices), or in `order`, by kernels of as many rows
+    per step.
+    """
     now = list(lean)
-    rule = pull_rules(build_net(graph, now, fed))[0][0]
-    for upgrade in _upgrades(graph, lean):
+    if rule is None and order is None:
+        rule = pull_rules(build_net(graph, now, fed))[0][0]
+    for upgrade in upgrades(graph, lean):
         for form in upgrade.forms:
+            if rule is None and form.rows_per_step != now[upgrade.layer].rows_per_step:
+                continue
             tried = [*now[: upgrade.layer], form, *now[upgrade.layer + 1 :]]
             net = build_net(graph, tried, fed)
-            if peak_of(net, rule.order(net))[0] <= target:
+            if peak_of(net, rule.order(net) if rule is not None else order or ())[0] <= target:
                 now = tried
                 break
     return tuple(now)
@@ -134,9 +80,10 @@ def relax(graph: QuantGraph, lean: Sequence[Choice], target: int, fed: str | Non
 def fastest_within(
     graph: QuantGraph, choices: Sequence[Choice], limit: int | None, budget: int, fed: str | None = None
 ) -> Streamed:
-    """The fastest streamed plan found whose arena is within `limit`.
+    """The fastest streamed plan found whose arena is within `limit`: of fast kernels where these fit, else of any.
 
-    Without a limit, or where none is found: the smallest arena, and no slower than it has to be.
+    Without a limit the smallest arena of fast kernels (`row_choices.lean_choices`), and no slower than it has to be;
+    where nothing fits, the smallest arena found.
     """
     choices = no_heavier(graph, choices)
     fast = row_choices(graph, choices, ACCUMULATING, None)
@@ -146,9 +93,78 @@ def fastest_within(
         if made is not None:
             return made
     smallest = stream(graph, lean, budget, fed=fed)
-    relaxed = relax(graph, lean, smallest.order.peak, fed)
-    made = smallest if relaxed == lean else stream(graph, relaxed, budget, fed=fed)
-    return made if made.arena_bytes <= smallest.arena_bytes else smallest
+    if limit is None or smallest.arena_bytes <= limit:
+        relaxed = relax(graph, lean, smallest.order.peak, fed)
+        made = smallest if relaxed == lean else stream(graph, relaxed, budget, 0, fed, smallest.order.lower_bound)
+        return made if made.arena_bytes <= smallest.arena_bytes else smallest
+    return _of_any_kernels(graph, choices, fast, smallest, limit, budget, fed)
+
+
+def _of_any_kernels(
+    graph: QuantGraph,
+    choices: Sequence[Choice],
+    fast: Sequence[Choice],
+    smallest: Streamed,
+    limit: int,
+    budget: int,
+    fed: str | None,
+) -> Streamed:
+    """The fastest plan found within a `limit` that the lean choices, `smallest`, miss; else the smallest of all."""
+    least = leanest_choices(graph, choices, ACCUMULATING)
+    is_lean = [c.kernel for c in least.choices] == [c.kernel for c in smallest.choices]
+    tight = smallest if is_lean else stream(graph, least.choices, budget, fed=fed)
+    tight = replace(tight, is_of_least_kernels=least.is_least)
+    if tight.arena_bytes > limit:
+        return min(tight, smallest, key=lambda made: made.arena_bytes)
+    found = (
+        _within(graph, fast, tight.choices, limit, budget, fed),
+        _in_this_order(graph, tight, limit),
+        _filled(graph, tight, limit),
+    )
+    return min((made for made in found if made is not None), key=lambda made: sum(c.instructions for c in made.choices))
+
+
+def _in_this_order(graph: QuantGraph, tight: Streamed, limit: int) -> Streamed | None:
+    """`tight` with the faster kernels that its order leaves memory for, placed anew; None where that misses `limit`."""
+    target = limit - tight.progress_bytes
+    for _ in range(RELAX_ROUNDS):
+        choices = relax(graph, tight.choices, target, tight.fed, order=tight.order.nodes)
+        net = build_net(graph, choices, tight.fed)
+        order = replace(tight.order, peak=peak_of(net, tight.order.nodes)[0])
+        made = _placed(choices, tight.fed, net, order, tight.progress_bytes, limit)
+        if made.arena_bytes <= limit:
+            return replace(made, is_of_least_kernels=tight.is_of_least_kernels)
+        target = min(target, order.peak) - (made.arena_bytes - limit)
+    return None
+
+
+def _filled(graph: QuantGraph, made: Streamed, limit: int) -> Streamed:
+    """`made` with faster kernels whose scratch finds room below `limit`, everything else where it is."""
+    end = limit - made.progress_bytes
+    choices, placed, addresses = list(made.choices), {item.name: item for item in made.items}, dict(made.addresses)
+    for upgrade in upgrades(graph, made.choices):
+        now = choices[upgrade.layer]
+        times = [time for time, node in enumerate(made.order.nodes) if node == upgrade.layer]
+        for form in upgrade.forms:
+            if form.rows_per_step != now.rows_per_step or not set(form.kernel.in_place) >= set(now.kernel.in_place):
+                continue
+            item = scratch_item(now.op.name, int(round_up(form.scratch_bytes, SCRATCH_ALIGN)), times)
+            address = fit_in(tuple(placed.values()), addresses, item, end)
+            if address is not None:
+                choices[upgrade.layer], placed[item.name], addresses[item.name] = form, item, address
+                break
+    net = build_net(graph, choices, made.fed)
+    order = replace(made.order, peak=peak_of(net, made.order.nodes)[0])
+    size = int(round_up(max(addresses[name] + item.size for name, item in placed.items()), TENSOR_ALIGN))
+    return replace(
+        made,
+        choices=tuple(choices),
+        net=net,
+        order=order,
+        items=tuple(placed.values()),
+        arena_bytes=size + made.progress_bytes,
+        addresses=addresses,
+    )
 
 
 def _within(
@@ -156,10 +172,12 @@ def _within(
 ) -> Streamed | None:
     """A plan of at most `limit` bytes between the fast choices and the lean ones; None when none is found."""
     target = limit - (0 if fed is None else progress_bytes(graph, fast, fed))
+    rule, _, least = pull_rules(build_net(graph, lean, fed))[0]
+    most = pull_rules(build_net(graph, fast, fed))[0][2] if least <= target else 0
     for _ in range(RELAX_ROUNDS):
-        if _pulled_peak(graph, lean, fed) > target:
+        if least > target:
             break
-        tried = fast if _pulled_peak(graph, fast, fed) <= target else relax(graph, lean, target, fed)
+        tried = fast if most <= target else relax(graph, lean, target, fed, rule=rule)
         made = stream(graph, tried, budget // 8, limit, fed)
         if made.arena_bytes <= limit:
             return made
@@ -167,29 +185,43 @@ def _within(
     return None
 
 
-def _pulled_peak(graph: QuantGraph, choices: Sequence[Choice], fed: str | None) -> int:
-    return pull_rules(build_net(graph, choices, fed))[0][2]
-
-
 def stream(
-    graph: QuantGraph, choices: Sequence[Choice], budget: int, enough: int = 0, fed: str | None = None
+    graph: QuantGraph,
+    choices: Sequence[Choice],
+    budget: int,
+    enough: int = 0,
+    fed: str | None = None,
+    bound: int | None = None,
 ) -> Streamed:
-    """The best placed schedule of the given choices; the first whose arena is `enough` bytes or less will do."""
+    """The best placed schedule of the given choices; the first whose arena is `enough` bytes or less will do.
+
+    `bound` is a lower bound of the peak where one is known: orders are then pulled and not searched for.
+    """
     net = build_net(graph, choices, fed)
     progress = 0 if fed is None else progress_bytes(graph, choices, fed)
     best: Streamed | None = None
-    for order in best_row_orders(net, budget)[:PLACED_ORDERS]:
-        if best is not None and order.peak + progress >= best.arena_bytes:
+    for order in best_row_orders(net, budget, bound)[:PLACED_ORDERS]:
+        if best is not None and (best.arena_bytes <= enough or order.peak + progress >= best.arena_bytes):
             break
-        for side_by_side in (True, False):
-            found = items(net, order.nodes, side_by_side=side_by_side)
-            size, addresses = place_rows(found, max(order.peak, enough - progress))
-            size = int(round_up(size, TENSOR_ALIGN)) + progress
-            if best is None or size < best.arena_bytes:
-                best = Streamed(tuple(choices), fed, net, order, found, size, progress, dict(addresses))
-            if size <= max(enough, order.peak + progress):
-                break
-        if best is not None and best.arena_bytes <= enough:
+        made = _placed(choices, fed, net, order, progress, enough)
+        if best is None or made.arena_bytes < best.arena_bytes:
+            best = made
+    assert best is not None
+    return best
+
+
+def _placed(
+    choices: Sequence[Choice], fed: str | None, net: RowNet, order: RowOrder, progress: int, enough: int
+) -> Streamed:
+    """`order` with addresses: rows of one step side by side where that is `enough`, or no larger."""
+    best: Streamed | None = None
+    for side_by_side in (True, False):
+        found = items(net, order.nodes, side_by_side=side_by_side)
+        size, addresses = place_rows(found, max(order.peak, enough - progress))
+        size = int(round_up(size, TENSOR_ALIGN)) + progress
+        if best is None or size < best.arena_bytes:
+            best = Streamed(tuple(choices), fed, net, order, found, size, progress, dict(addresses))
+        if size <= max(enough, order.peak + progress):
             break
     assert best is not None
     return best
@@ -224,6 +256,7 @@ def assemble(graph: QuantGraph, made: Streamed, padding: tuple[tuple[int, int], 
         order_method=made.order.method,
         fed_input=made.fed,
         progress_bytes=made.progress_bytes,
+        bound_is_of_any_kernels=made.is_of_least_kernels,
     )
 
 

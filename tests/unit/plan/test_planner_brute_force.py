@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.unit.plan.networks import Net
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
 from tinycompress.kernels.catalogue import KernelTable, KernelVariant, PackedKernel
-from tinycompress.plan import plan
+from tinycompress.plan import OverBudget, plan
 
 GRAPHS = 520
 WORD = 4
@@ -41,8 +41,19 @@ def _kernels(scratch: dict[str, int], in_place: dict[str, tuple[int, ...]]) -> K
     }
 
 
+InPlace = dict[str, tuple[int, ...]]
+
+
 def _random_graph(generator: random.Random) -> tuple[QuantGraph, KernelTable]:
-    """At most 7 tensors: dense, add, table and concat over vectors of 1 to 5 words, with branches."""
+    graph, scratch, rules = _random_layers(generator)
+    return graph, _kernels(scratch, rules)
+
+
+def _random_layers(generator: random.Random) -> tuple[QuantGraph, dict[str, int], InPlace]:
+    """(graph, scratch bytes by operator, operands that may be overwritten by kind).
+
+    At most 7 tensors: dense, add, table and concat over vectors of 1 to 5 words, with branches.
+    """
     net = Net("random", generator.randrange(2**31))
     names = [net.input(4 * generator.randint(1, 5), name=f"in{i}") for i in range(generator.choice((1, 1, 1, 2)))]
     while len(names) < generator.randint(3, 7):
@@ -62,7 +73,7 @@ def _random_graph(generator: random.Random) -> tuple[QuantGraph, KernelTable]:
     outputs = [op.outputs[0] for op in net.ops if op.outputs[0] not in read or generator.random() < 0.1]
     scratch = {op.name: 8 * generator.randint(1, 3) for op in net.ops if generator.random() < 0.3}
     rules = {"add": generator.choice(((0, 1), (0,), ())), "table": generator.choice(((0,), ()))}
-    return net.build(*outputs), _kernels(scratch, rules)
+    return net.build(*outputs), scratch, rules
 
 
 @dataclass(frozen=True)
@@ -164,3 +175,20 @@ def test_plan_is_the_smallest_of_all_orders_and_offsets(part: int) -> None:
         scratch = any(layer.scratch_bytes for layer in made.layers)
         features += [max(readers) > 1, overwritten, scratch, len(list(_orders(graph))) > 1]
     assert (features > 10).all(), "the random graphs must branch, overwrite, use scratch and leave a choice of order"
+
+
+def test_a_budget_finds_the_smallest_arena_of_all_kernels() -> None:
+    """Every layer with scratch has a leaner, slower kernel: no choice among them, no order and no offset needs less."""
+    generator = random.Random(99)
+    for _ in range(40):
+        graph, scratch, rules = _random_layers(generator)
+        leaner = {name: generator.choice((0, 8)) for name in scratch}
+        lean = _kernels(leaner, rules)
+        table = {kind: (*variants, *(replace(v, name=f"lean {v.name}") for v in lean[kind]))
+                 for kind, variants in _kernels(scratch, rules).items()}  # fmt: skip
+        picks = itertools.product(*[((name, size), (name, leaner[name])) for name, size in scratch.items()])
+        least = min(_smallest_arena(graph, _kernels(dict(pick), rules)) for pick in picks)
+        for ram_bytes in (0, least - 1):
+            with pytest.raises(OverBudget, match=f"needs {least} B.*; no plan of whole layers needs less"):
+                plan(graph, kernels=table, ram_bytes=ram_bytes)
+        assert plan(graph, kernels=table, ram_bytes=least).arena_bytes == least

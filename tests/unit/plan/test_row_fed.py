@@ -21,9 +21,9 @@ from tinycompress.plan.check import PlanFault, check
 from tinycompress.plan.choose import cheapest
 from tinycompress.plan.feed import feed_work
 from tinycompress.plan.model import INPUT_ROWS
+from tinycompress.plan.row_choices import row_choices
 from tinycompress.plan.row_net import RowNet, build_net
 from tinycompress.plan.row_search import best_row_orders
-from tinycompress.plan.streamed import row_choices
 
 
 def fed(graph: QuantGraph, **settings: object) -> Plan:

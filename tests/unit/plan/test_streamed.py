@@ -19,9 +19,10 @@ from tinycompress.kernels.running_mean import ACCUMULATING
 from tinycompress.plan import plan
 from tinycompress.plan.check import PlanFault, check
 from tinycompress.plan.choose import cheapest
+from tinycompress.plan.row_choices import lean_choices, row_choices
 from tinycompress.plan.row_net import Done, RowNet, build_net
 from tinycompress.plan.row_search import best_row_orders, peak_of, search
-from tinycompress.plan.streamed import lean_choices, relax, row_choices
+from tinycompress.plan.streamed import relax
 
 
 def _net(graph: QuantGraph, most_rows: int | None = 1) -> RowNet:
