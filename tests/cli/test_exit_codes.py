@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.cli.command import Outcome, environment
+from tests.cli.command import Outcome, command, environment
 from tinycompress.device import Session
 from tinycompress.pipeline import Pipeline
 
@@ -109,8 +109,8 @@ def test_what_does_not_fit_is_shown_layer_by_layer(
     flags: tuple[str, ...], code: str, inside: Callable[..., Outcome], model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "macs.toml").write_text("[budget]\nmacs = 10\n")
-    for command in (("deploy", "--emulate"), ("build",)):
-        arguments = (*command, model, *flags, "--run", "run")
+    for name in (("deploy", "--emulate"), ("build",)):
+        arguments = (*name, model, *flags, "--run", "run")
         status, out, err = inside(*arguments)
         assert status == 4
         assert f"error[{code}]" in err
@@ -152,17 +152,28 @@ def test_an_interrupt_is_130(inside: Callable[..., Outcome], model: Path, monkey
     assert "interrupted" in err
 
 
-def test_an_interrupt_while_the_command_line_is_imported_is_quiet() -> None:
-    """Ctrl-C in the first tenth of a second: no traceback out of somebody's import."""
-    code = """
+PRESSED = """
 import os, signal, sys
 class Pressed:
     def find_spec(self, name, path, target=None):
-        if name == "typer":
-            os.kill(os.getpid(), signal.SIGINT)
+        if name == "{module}":
+            exec("os.kill(os.getpid(), signal.SIGINT)")
 sys.meta_path.insert(0, Pressed())
-from tinycompress.cli import main
-main()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment())
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize(
+    ("module", "status", "said"),
+    [
+        ("typer", -signal.SIGINT, ""),
+        ("tinycompress.cli.cmd_analyze", 130, "interrupted; the same command goes on from the last finished stage\n"),
+        ("tinycompress.boards", 130, "interrupted; the same command goes on from the last finished stage\n"),
+    ],
+)
+def test_an_interrupt_inside_an_import_is_quiet(module: str, status: int, said: str, tmp_path: Path) -> None:
+    """Ctrl-C at any time, also inside code that an import runs by exec, after which Python would end by the signal."""
+    (tmp_path / "sitecustomize.py").write_text(PRESSED.format(module=module))
+    settings = environment()
+    settings["PYTHONPATH"] = os.pathsep.join((str(tmp_path), settings["PYTHONPATH"]))
+    done = subprocess.run(command("boards"), capture_output=True, text=True, check=False, env=settings)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)

@@ -129,12 +129,8 @@ def run(arguments: list[str]) -> int:
     _presses.clear()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _press)
-    _load_commands()
-    command = typer.main.get_command(app)
-    if "--help" in arguments and isinstance(command, click.Group):
-        _keep_argument_help(command)
     try:
-        code = _invoke(command, arguments)
+        code = _invoke(arguments)
     except TinycompressError as error:
         from tinycompress.cli.output import print_json, print_known
 
@@ -165,8 +161,12 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _invoke(command: click.Command, arguments: list[str]) -> object:
+def _invoke(arguments: list[str]) -> object:
     """Run a command; under torchrun the first process does, and the others train with it until it is done."""
+    _load_commands()
+    command = typer.main.get_command(app)
+    if "--help" in arguments and isinstance(command, click.Group):
+        _keep_argument_help(command)
     rank, count = launched()
     if rank > 0:
         from tinycompress.pipeline.compressing import follow
