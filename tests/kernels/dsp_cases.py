@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tests.kernels import harness as h
 from tests.kernels.attention_graphs import layer_norm_graph, matmul_graph
 from tests.kernels.dsp_image import Case, activation, single_op
+from tests.kernels.recurrent_graphs import recurrent
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Rounding
 from tinycompress.ir.tensor import DType, QParams, Tensor
@@ -516,6 +518,15 @@ def _attention_cases() -> list[Case]:
     return cases
 
 
+def _recurrent_cases() -> list[Case]:
+    cases = []
+    for name, graph in recurrent():
+        rng = np.random.default_rng(0)
+        values = {n: h.fill(rng, graph.tensors[n]) for n in graph.input_names}
+        cases.append(Case(name, DSP[type(graph.ops[0])][0], graph, values))
+    return cases
+
+
 def all_cases() -> list[Case]:
     """Every DSP variant on shapes that reach each of its paths."""
     families = (
@@ -526,6 +537,7 @@ def all_cases() -> list[Case]:
         _add_constant_cases,
         _multiplied_cases,
         _transposed_cases,
+        _recurrent_cases,
         _winograd_cases,
         _packed_cases,
         _grouped_cases,

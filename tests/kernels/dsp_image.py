@@ -151,7 +151,8 @@ def _row_bytes(tensor: Tensor) -> int:
 def _case(index: int, case: Case) -> str:
     op, graph, variant = case.op, case.graph, case.variant
     packed = variant.pack(op, graph, graph.rounding)
-    expected = reference.run(graph, case.inputs).outputs[op.output]
+    outputs = reference.run(graph, case.inputs).outputs
+    expected = np.concatenate([np.ascontiguousarray(outputs[n]).reshape(-1).view(np.int8) for n in op.outputs])
     lines = [_array(f"c{index}_{a.field}", a.data, a.alignment) for a in packed.arrays]
     members = [str(v) if not isinstance(v, tuple) else "{" + ", ".join(map(str, v)) + "}" for _, v in packed.scalars]
     members += [f"c{index}_{a.field}" for a in packed.arrays]
@@ -172,8 +173,9 @@ def _case(index: int, case: Case) -> str:
 
 def _function(index: int, case: Case) -> str:
     op, graph, variant = case.op, case.graph, case.variant
-    y = graph.tensors[op.output]
+    y = graph.tensors[op.outputs[0]]
     height, bytes_ = row_count(y.shape), _row_bytes(y)
+    kept, size = _kept_rows(op, graph)
     step = rows_of_call(variant, op, graph, at_once=True)
     scratch = variant.scratch_bytes(op, graph, step)
     padding = f"c{index}_zero" if variant.needs_zero_row else "NULL"
@@ -183,17 +185,29 @@ static int case_{index}(uint32_t *ticks)
 {{
     uint32_t begin = bare_ticks();
     for (int32_t first = 0; first < {height}; first += {step}) {{
-        int32_t n = {height} - first < {step} ? {height} - first : {step};
+        const int32_t rows = {height} - first < {step} ? {height} - first : {step};
+        int32_t n = rows;
         int32_t n_in = 0;
         {rows}
         for (int32_t r = 0; r < n; r++) {{
             out_rows[r] = output + GUARD + (first + r) * {bytes_};
         }}
-        {variant.function}(&c{index}_params, in_rows, out_rows, n, scratch);
+        {kept}
+        {variant.function}(&c{index}_params, in_rows, out_rows, rows, scratch);
     }}
     *ticks = bare_ticks() - begin;
-    return check(c{index}_expected, {height * bytes_}, {scratch});
+    return check(c{index}_expected, {size}, {scratch});
 }}"""
+
+
+def _kept_rows(op: o.Op, graph: QuantGraph) -> tuple[str, int]:
+    """C that appends the rows of all outputs but the first, which follow it; and the bytes of all outputs."""
+    first, *kept = (graph.tensors[n] for n in op.outputs)
+    places, size = [], first.bytes
+    for tensor in kept:
+        places += [size + r * _row_bytes(tensor) for r in range(row_count(tensor.shape))]
+        size += tensor.bytes
+    return " ".join(f"out_rows[n++] = output + GUARD + {place};" for place in places), size
 
 
 def _rows(index: int, window: RowWindow, graph: QuantGraph, padding: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from tests.kernels import harness as h
 from tests.kernels.attention_graphs import layer_norm_graph, matmul_graph
 from tests.kernels.dsp_image import Case
+from tests.kernels.recurrent_graphs import recurrent
 from tests.oracle.wide_graphs import WIDE_STEPS, wide_graph
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import QuantGraph, Rounding
@@ -110,7 +111,7 @@ def _asymmetric(rng: np.random.Generator) -> list[tuple[str, QuantGraph]]:
 def all_cases() -> list[Case]:
     """Every portable variant from int8 to one int8 output, on two sizes."""
     rng = np.random.default_rng(41)
-    graphs = (*_weighted(rng), *_asymmetric(rng), *_binary(rng), *_others(rng))
+    graphs = (*_weighted(rng), *_asymmetric(rng), *_binary(rng), *_others(rng), *recurrent())
     return [_case(name, graph, rng) for name, graph in graphs]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.kernels import dsp_cases, int16_cases
 from tests.kernels import dsp_image as image
+from tinycompress.kernels import DSP
 
 
 @pytest.mark.parametrize("family", [dsp_cases, int16_cases])
@@ -29,3 +30,8 @@ def test_every_kernel_is_exact_on_the_target(toolchain: str, family: ModuleType,
         assert 0.5 * counted < estimate < 1.5 * counted or counted < 2000, (
             f"{case.name}: estimated {estimate}, counted {counted}"
         )
+
+
+def test_every_dsp_variant_is_among_the_cases() -> None:
+    cases = [*dsp_cases.all_cases(), *int16_cases.all_cases()]
+    assert {v.name for variants in DSP.values() for v in variants} == {c.variant.name for c in cases}

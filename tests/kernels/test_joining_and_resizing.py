@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.kernels import harness as h
+from tests.kernels.recurrent_graphs import svdf_graph
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import QuantGraph, Rounding
 from tinycompress.ir.tensor import DType, QParams
@@ -112,24 +113,8 @@ def test_resize_equals_the_reference(
 def test_svdf(
     inputs: int, units: int, rank: int, memory: int, with_bias: bool, dtype: DType, rounding: Rounding
 ) -> None:
-    rng = np.random.default_rng(inputs)
-    filters = units * rank
-    times = rng.integers(-127, 128, (filters, memory)).astype(dtype.numpy)
-    state_zero_point = 6 if dtype is DType.INT8 else 0
-    state_scale = 0.05 if dtype is DType.INT8 else 0.0003
-    tensors = [
-        h.quantized("x", (inputs,), 0.03, -11),
-        h.quantized("state", (filters, memory), state_scale, state_zero_point, dtype),
-        h.constant("f", rng.integers(-127, 128, (filters, inputs)).astype(np.int8), 0.01),
-        h.constant("t", times, 0.004),
-        h.constant("b", rng.integers(-3000, 3000, units).astype(np.int32), state_scale * 0.004),
-    ]
-    op = o.SVDF(
-        name="svdf", inputs=("x", "state"), outputs=("y", "kept"), feature_weights="f", time_weights="t",
-        bias="b" if with_bias else None, rank=rank, activation=o.RELU,
-    )  # fmt: skip
-    kept = h.Tensor("kept", (filters, memory), dtype, tensors[1].quantization)
-    graph = h.one_op_graph(op, tensors, [QParams.per_tensor(0.02, -40), kept], rounding)
+    graph = svdf_graph(inputs, units, rank, memory, with_bias, dtype, rounding)
+    op, rng = graph.ops[0], np.random.default_rng(inputs)
     for variant in KERNELS[o.SVDF]:
         if variant.supports(op, graph):
             h.check(variant, graph, rng)

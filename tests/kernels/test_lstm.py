@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.kernels import harness as h
+from tests.kernels.recurrent_graphs import lstm_graph
 from tests.oracle.random_graphs import random_graph
 from tests.oracle.tflm_oracle import inputs_for
 from tinycompress.emit import generate
@@ -18,41 +19,6 @@ from tinycompress.ir.graph import QuantGraph, Rounding
 from tinycompress.ir.tensor import DType, QParams
 from tinycompress.kernels import DSP, PORTABLE
 from tinycompress.plan import plan
-
-
-def lstm_graph(
-    seed: int,
-    shape: tuple[int, ...],
-    units: int,
-    exponent: int,
-    clip: float,
-    rounding: Rounding,
-    *,
-    starts_anew: bool = False,
-    is_reversed: bool = False,
-) -> QuantGraph:
-    """One LSTM; its states are inputs, or constants when it `starts_anew` with every inference."""
-    rng = np.random.default_rng(seed)
-    hidden = QParams.per_tensor(float(rng.uniform(0.004, 0.01)), int(rng.integers(-40, 40)))
-    cell = QParams.per_tensor(2.0**exponent, 0, 16)
-    weights = [rng.integers(-127, 128, (4, units, n)).astype(np.int8) for n in (shape[-1], units)]
-    scales = rng.uniform(0.003, 0.02, (2, 4))
-    op = o.LSTM(
-        name="op", inputs=("x", "h", "c"), outputs=("y", "h2", "c2"), input_weights="w", recurrent_weights="r",
-        bias="b" if seed % 3 else None, cell_clip=clip, is_reversed=is_reversed,
-    )  # fmt: skip
-    tensors = [
-        h.quantized("x", shape, 0.03, int(rng.integers(-128, 128))),
-        h.Tensor("h", (units,), DType.INT8, hidden, rng.integers(-128, 128, units).astype(np.int8)),
-        h.Tensor("c", (units,), DType.INT16, cell, rng.integers(-9000, 9000, units).astype(np.int16)),
-        h.constant("w", weights[0], scales[0], axis=0),
-        h.constant("r", weights[1], scales[1], axis=0),
-        h.constant("b", rng.integers(-9000, 9000, (4, units)).astype(np.int32)),
-    ]
-    if not starts_anew:
-        tensors[1:3] = [replace(t, data=None) for t in tensors[1:3]]
-    kept = h.Tensor("h2", (units,), DType.INT8, hidden), h.Tensor("c2", (units,), DType.INT16, cell)
-    return h.one_op_graph(op, tensors, [hidden, *kept], rounding)
 
 
 @pytest.mark.parametrize("rounding", list(Rounding))
