@@ -176,6 +176,15 @@ def shrink_flash(choices: tuple[Choice, ...], graph: QuantGraph, weights_budget:
     return choices
 
 
+def no_heavier(graph: QuantGraph, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """The choices with those variants only to replace them that take no more flash: a budget for it has been kept."""
+
+    def fits(choice: Choice, variant: KernelVariant) -> bool:
+        return make_choice(choice.op, graph, variant).packed.weights_bytes <= choice.packed.weights_bytes
+
+    return tuple(replace(c, others=tuple(v for v in c.others if fits(c, v))) for c in choices)
+
+
 def shrink_scratch(choices: tuple[Choice, ...], graph: QuantGraph, layers: set[int]) -> tuple[Choice, ...] | None:
     """The choices with one layer among `layers` (indices into `choices`) given less scratch; None when none can."""
     found = _cheapest_saving(choices, graph, layers, "scratch")

@@ -14,7 +14,7 @@ from tinycompress.ir.graph import QuantGraph
 from tinycompress.kernels import KERNELS
 from tinycompress.kernels.catalogue import KernelTable
 from tinycompress.plan.check import check
-from tinycompress.plan.choose import Choice, cheapest, least_form, shrink_flash, shrink_scratch, spare_flash
+from tinycompress.plan.choose import Choice, cheapest, least_form, no_heavier, shrink_flash, shrink_scratch, spare_flash
 from tinycompress.plan.feed import Feed, fed_input
 from tinycompress.plan.model import LayerPlan, OverBudget, Placement, Plan
 from tinycompress.plan.place import Placed, place
@@ -80,6 +80,8 @@ def plan(
     state_bytes = sum(graph.tensors[s.read].bytes for s in graph.states)
     arena_limit = None if ram_bytes is None else ram_bytes - state_bytes
     result = None if schedule == "streamed" or fed else _plan_layers(graph, choices, arena_limit)
+    if result is not None and flash_bytes is not None and result.weights_bytes > flash_bytes:
+        result = _plan_layers(graph, no_heavier(graph, choices), arena_limit)
     if result is None or (schedule == "auto" and _has_given_way(result, choices, arena_limit)):
         streamed = _plan_streamed(graph, choices, arena_limit, state_budget, fed)
         result = streamed if result is None else _faster_inside(result, streamed, arena_limit)
@@ -290,27 +292,37 @@ def _standing(plan: Plan) -> str:
 
 
 def _enforce(plan: Plan, ram_bytes: int | None, flash_bytes: int | None, board: str) -> None:
-    layer = plan.layers[plan.peak_layer] if plan.layers else None
-    where = f"layer {layer.index} {layer.op.name}" if layer else plan.graph.name
-    need = plan.arena_bytes + plan.state_bytes
-    if ram_bytes is not None and need > ram_bytes:
-        what = "arena" if not plan.state_bytes else "arena and state"
+    """Raises OverBudget for what the plan exceeds; where that is both, TC-B101 says both."""
+    flash = None if flash_bytes is None else _flash_missed(plan, flash_bytes, board)
+    if ram_bytes is not None and plan.arena_bytes + plan.state_bytes > ram_bytes:
+        layer = plan.layers[plan.peak_layer] if plan.layers else None
+        where = f"layer {layer.index} {layer.op.name}" if layer else plan.graph.name
+        need = plan.arena_bytes + plan.state_bytes
         raise OverBudget(
             "TC-B101",
-            f"{what} needs {need} B, {board} has {ram_bytes} B: over by {need - ram_bytes} B at {where}; "
-            f"{_standing(plan)}",
+            f"{'arena and state' if plan.state_bytes else 'arena'} needs {need} B, {board} has {ram_bytes} B: "
+            f"over by {need - ram_bytes} B at {where}; {_standing(plan)}{f'; {flash}' if flash else ''}",
             plan,
             where=where,
             fix="compress the model to this budget" + (", or stream it" if plan.schedule == "layers" else ""),
         )
-    if flash_bytes is not None and plan.weights_bytes > flash_bytes:
-        largest = max(plan.layers, key=lambda item: item.packed.weights_bytes)
-        raise OverBudget(
-            "TC-B102",
-            f"weights need {plan.weights_bytes} B, {board} has {flash_bytes} B: over by "
-            f"{plan.weights_bytes - flash_bytes} B; the largest is layer {largest.index} {largest.op.name} with "
-            f"{largest.packed.weights_bytes} B",
-            plan,
-            where=f"layer {largest.index} {largest.op.name}",
-            fix="compress the model to this budget",
-        )
+    if flash is not None:
+        largest = _largest(plan)
+        where = f"layer {largest.index} {largest.op.name}"
+        raise OverBudget("TC-B102", flash, plan, where=where, fix="compress the model to this budget")
+
+
+def _flash_missed(plan: Plan, flash_bytes: int, board: str) -> str | None:
+    """By how much the weights exceed the limit, None when they keep it."""
+    over = plan.weights_bytes - flash_bytes
+    if over <= 0:
+        return None
+    largest = _largest(plan)
+    return (
+        f"weights need {plan.weights_bytes} B, {board} has {flash_bytes} B: over by {over} B; the largest is layer "
+        f"{largest.index} {largest.op.name} with {largest.packed.weights_bytes} B"
+    )
+
+
+def _largest(plan: Plan) -> LayerPlan:
+    return max(plan.layers, key=lambda item: item.packed.weights_bytes)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tinycompress.cost.scalar import round_up
 from tinycompress.cost.variants import usable
 from tinycompress.cost.working_set import SCRATCH_ALIGN, TENSOR_ALIGN
 from tinycompress.ir.graph import QuantGraph
-from tinycompress.kernels.catalogue import KernelTable, KernelVariant
+from tinycompress.kernels.catalogue import KernelTable
 from tinycompress.plan.choose import Choice, least_form, make_choice
 from tinycompress.plan.rows import row_bytes, tensor_rows
 
@@ -81,15 +81,6 @@ def leanest_choices(graph: QuantGraph, choices: Sequence[Choice], accumulating: 
             best = running if sums + slot <= tensor_rows(source) * slot else best
         made.append(best)
     return Leanest(tuple(made), is_least)
-
-
-def no_heavier(graph: QuantGraph, choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    """The choices with those variants only to replace them that take no more flash: a budget for it has been kept."""
-
-    def fits(choice: Choice, variant: KernelVariant) -> bool:
-        return make_choice(choice.op, graph, variant).packed.weights_bytes <= choice.packed.weights_bytes
-
-    return tuple(replace(c, others=tuple(v for v in c.others if fits(c, v))) for c in choices)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from tinycompress.cost.scalar import round_up
 from tinycompress.cost.working_set import SCRATCH_ALIGN, TENSOR_ALIGN, storage_roots
 from tinycompress.ir.graph import QuantGraph
 from tinycompress.kernels.running_mean import ACCUMULATING
-from tinycompress.plan.choose import Choice
+from tinycompress.plan.choose import Choice, no_heavier
 from tinycompress.plan.feed import progress_bytes
 from tinycompress.plan.model import INPUT_ROWS, LayerPlan, Placement, Plan, Step
 from tinycompress.plan.program import layer_steps
-from tinycompress.plan.row_choices import lean_choices, leanest_choices, no_heavier, row_choices, upgrades
+from tinycompress.plan.row_choices import lean_choices, leanest_choices, row_choices, upgrades
 from tinycompress.plan.row_net import RowNet, build_net
 from tinycompress.plan.row_place import Item, fit_in, items, place_rows, scratch_item
 from tinycompress.plan.row_search import PullRule, RowOrder, best_row_orders, peak_of, pull_rules
@@ -85,7 +85,7 @@ def fastest_within(
     Without a limit the smallest arena of fast kernels (`row_choices.lean_choices`), and no slower than it has to be;
     where nothing fits, the smallest arena found.
     """
-    choices = no_heavier(graph, choices)
+    choices = no_heavier(graph, tuple(choices))
     fast = row_choices(graph, choices, ACCUMULATING, None)
     lean = row_choices(graph, lean_choices(graph, choices), ACCUMULATING, 1)
     if limit is not None:

@@ -118,6 +118,26 @@ def assert_promise(graph: QuantGraph, schedule: Schedule, feed: Feed, points: in
         plan(graph, schedule=schedule, feed=feed, ram_bytes=least - 1)
 
 
+def test_a_ram_budget_does_not_break_the_flash_budget_beside_it() -> None:
+    """Of two kernels with less scratch the one that needs more flash was taken, and the plan refused for its flash."""
+    net = Net("both")
+    x = net.conv(net.conv(net.input(16, 16, 16), 16), 64, kernel=1, padding=0)
+    graph = net.build(net.conv(x, 16, kernel=1, padding=0))
+    light = plan(graph, flash_bytes=9_000)
+    made = plan(graph, flash_bytes=9_000, ram_bytes=light.arena_bytes - 8)
+    assert made.weights_bytes <= 9_000
+    assert made.arena_bytes < light.arena_bytes
+
+
+@pytest.mark.parametrize("schedule", ["layers", "streamed", "auto"])
+def test_what_exceeds_ram_and_flash_is_said_of_one_plan(schedule: Schedule) -> None:
+    with pytest.raises(OverBudget, match="TC-B101") as refused:
+        plan(residual(), ram_bytes=100, flash_bytes=100, schedule=schedule)
+    made = refused.value.plan
+    assert f"arena needs {made.arena_bytes} B" in refused.value.what
+    assert f"weights need {made.weights_bytes} B" in refused.value.what
+
+
 def test_kernels_that_are_slow_but_lean_are_left_to_budgets() -> None:
     """Depthwise layers of stride 1 keep their fast kernel until a budget is missed with it."""
     net = Net("frugal")
