@@ -80,7 +80,6 @@ def test_the_python_block_runs(network: QuantGraph, tmp_path: Path, monkeypatch:
     (tmp_path / "model.tflite").write_bytes(to_tflite(network))
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("python")
-    samples = np.zeros((28, 28, 1), np.int8)
-    namespace = {"samples": samples}
+    namespace = {"sample": np.zeros((28, 28, 1), np.int8)}
     exec(compile(code, "README.md", "exec"), namespace)
     assert namespace["outputs"]

@@ -19,6 +19,7 @@ from tinycompress.cost.soft_shapes import SoftShape
 from tinycompress.cost.variants import rows_of_call, usable
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph, QuantGraph, Rounding
+from tinycompress.ir.quant_params import FIXED_OUTPUTS
 from tinycompress.ir.shapes import infer
 from tinycompress.ir.tensor import DType, QParams, Tensor
 from tinycompress.kernels.catalogue import Code, KernelTable
@@ -66,6 +67,7 @@ class LayerCosts:
         self._table = table
         self._has_dsp = has_dsp
         self._points = _zero_points(graph)
+        self._fixed = {op.output: FIXED_OUTPUTS[type(op)] for op in graph.ops if type(op) in FIXED_OUTPUTS}
         self._cache: dict[tuple[str, tuple[Shape, ...]], LayerFacts] = {}
 
     def zero_point(self, tensor: str) -> int:
@@ -136,6 +138,9 @@ class LayerCosts:
         channels = output[-1] if output else 0
         for name in op.constants():
             tensors[name] = self._constant_of(op, name, inputs, channels)
+        if isinstance(op, o.Table) and op.table is None:
+            op = replace(op, table=f"{op.name}_table")
+            tensors[f"{op.name}_table"] = Tensor(f"{op.name}_table", (256,), DType.INT8, None, np.zeros(256, np.int8))
         op = _fitted(op, tensors)
         for name, shape in zip(op.outputs, infer(op, tensors), strict=True):
             tensors[name] = self._activation(name, shape)
@@ -144,7 +149,7 @@ class LayerCosts:
     def _activation(self, name: str, shape: Shape) -> Tensor:
         dtype = self._graph.tensors[name].dtype
         dtype = DType.INT8 if dtype is DType.FLOAT32 else dtype
-        own = self._graph.tensors[name].qparams
+        own = self._graph.tensors[name].qparams or self._fixed.get(name)
         params = own if own is not None else QParams.per_tensor(ACTIVATION_SCALE, self._points.get(name, 0))
         return Tensor(name, shape, dtype, params)
 
@@ -159,6 +164,8 @@ class LayerCosts:
             return _constant(tensor, (*tensor.shape[:2], read * op.multiplier), 2)
         if isinstance(op, o.FullyConnected) and name == op.weights:
             return _constant(tensor, (channels, read), 0)
+        if isinstance(op, o.LayerNorm):
+            return _norm_constant(name, read, DType.INT16 if name == op.gamma else DType.INT32)
         if name == getattr(op, "bias", None):
             count = read * op.multiplier if isinstance(op, o.DepthwiseConv2D) else channels
             return Tensor(name, (count,), DType.INT32, None, np.zeros(count, np.int32))
@@ -175,6 +182,11 @@ def _constant(tensor: Tensor, shape: Shape, axis: int | None) -> Tensor:
         params = QParams(scales, (0,) * count, axis)
     data = np.broadcast_to(np.ones((), dtype.numpy), shape)
     return replace(tensor, shape=shape, dtype=dtype, qparams=params, data=data)
+
+
+def _norm_constant(name: str, channels: int, dtype: DType) -> Tensor:
+    """gamma or beta of a LayerNorm."""
+    return Tensor(name, (channels,), dtype, QParams.per_tensor(WEIGHT_SCALE, 0), np.ones(channels, dtype.numpy))
 
 
 def _fitted(op: o.Op, tensors: Mapping[str, Tensor]) -> o.Op:

@@ -23,6 +23,7 @@ from tinycompress.frontends.onnx_quantized import QuantizedNodes
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
 from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.quant_params import FIXED_OUTPUTS
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
 from tinycompress.ir.verify import FLOAT_ONLY, to_quant_graph, verify
 from tinycompress.quantize.constants import (
@@ -40,9 +41,6 @@ ONE_SCALE = (
     o.Reshape, o.Transpose, o.Slice, o.MaxPool2D, o.AveragePool2D, o.ResizeNearest, o.ResizeBilinear, o.Pad,
 )  # fmt: skip
 """Operators whose integer form needs the same parameters on both sides; another result is a rescaling behind them."""
-
-FIXED_RESULTS = {o.Softmax: QParams.per_tensor(1 / 256, -128), o.LogSoftmax: QParams.per_tensor(16 / 256, 127)}
-"""Operators whose integer form has one possible result scale."""
 
 
 def integer_graph(graph: Graph, nodes: QuantizedNodes) -> QuantGraph:
@@ -188,7 +186,7 @@ class _Integers:
         wanted = self._tensors[op.outputs[0]].quantization
         if isinstance(op, o.AveragePool2D) and self._tensors[op.inputs[0]].quantization != wanted:
             op = self._as_one_rounding(op)
-        fixed = FIXED_RESULTS.get(type(op))
+        fixed = FIXED_OUTPUTS.get(type(op))
         if isinstance(op, ONE_SCALE):
             fixed = self._tensors[op.inputs[0]].quantization
         if fixed is None or fixed == wanted:

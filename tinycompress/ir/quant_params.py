@@ -15,7 +15,7 @@ import numpy as np
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import quantize_multiplier, quantize_values, scale_ratio
 from tinycompress.ir.graph import Rounding
-from tinycompress.ir.tensor import Array, DType, Tensor
+from tinycompress.ir.tensor import Array, DType, QParams, Tensor
 
 ADD_LEFT_SHIFT = {DType.INT8: 20, DType.INT16: 15}
 """Add and Sub scale both zero-centred operands by 2^20 or 2^15 before rescaling them to a common scale."""
@@ -115,6 +115,9 @@ def softmax_params(x: Tensor, beta: float = 1.0, rounding: Rounding = Rounding.D
     radius = ((1 << bits) - 1) * (1 << (31 - bits)) / 2.0**shift
     return SoftmaxParams(multiplier, shift, -math.floor(radius))
 
+
+FIXED_OUTPUTS = {o.Softmax: QParams.per_tensor(1 / 256, -128), o.LogSoftmax: QParams.per_tensor(16 / 256, 127)}
+"""Operators whose int8 form has one possible result scale."""
 
 SOFTMAX_REACH = 10.0
 """An int16 softmax takes exp(−10) for the smallest exponential there is."""

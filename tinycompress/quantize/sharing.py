@@ -11,6 +11,7 @@ from tinycompress.errors import UnsupportedOpError
 from tinycompress.ir import ops as o
 from tinycompress.ir.graph import Graph
 from tinycompress.ir.inputs import preprocess
+from tinycompress.ir.quant_params import FIXED_OUTPUTS
 from tinycompress.ir.tensor import QParams
 from tinycompress.quantize.observers import Range
 from tinycompress.quantize.ranges import activation_qparams
@@ -25,8 +26,7 @@ SAME_SCALE: tuple[type[o.Op], ...] = (
 Concat could requantize; it does so only for inputs whose scale is given (softmax, sigmoid, a documented input range).
 """
 
-SOFTMAX_OUTPUT = QParams.per_tensor(1 / 256, -128)
-LOG_SOFTMAX_OUTPUT = QParams.per_tensor(16 / 256, 127)
+SIGMOID_OUTPUT = FIXED_OUTPUTS[o.Softmax]
 TANH_OUTPUT = QParams.per_tensor(1 / 128, 0)
 
 
@@ -47,12 +47,10 @@ def given_parameters(graph: Graph) -> dict[str, Given]:
             reals = preprocess(np.asarray(limits, dtype=np.float32).reshape(2, 1), entry.preprocess)
             given[entry.tensor] = Given(activation_qparams(float(reals.min()), float(reals.max())), required=False)
     for op in graph.ops:
-        if isinstance(op, o.Softmax):
-            given[op.output] = Given(SOFTMAX_OUTPUT, required=True)
-        elif isinstance(op, o.LogSoftmax):
-            given[op.output] = Given(LOG_SOFTMAX_OUTPUT, required=True)
+        if type(op) in FIXED_OUTPUTS:
+            given[op.output] = Given(FIXED_OUTPUTS[type(op)], required=True)
         elif isinstance(op, o.Table) and op.function in (o.Function.SIGMOID, o.Function.HARD_SIGMOID):
-            given[op.output] = Given(SOFTMAX_OUTPUT, required=False)
+            given[op.output] = Given(SIGMOID_OUTPUT, required=False)
         elif isinstance(op, o.Table) and op.function is o.Function.TANH:
             given[op.output] = Given(TANH_OUTPUT, required=False)
     return given

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import tinycompress as tc
+from tinycompress.cost.model import CostModel
 from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.execute import float_reference, reference
 from tinycompress.frontends.onnx_model import import_onnx
@@ -188,3 +189,12 @@ def test_attention_refuses_masks() -> None:
     with pytest.raises(UnsupportedOpError, match="attention with a mask") as caught:
         import_module(module(Masked), (STEPS, WIDTH))
     assert caught.value.code == "TC-M101"
+
+
+def test_float_attention_costs_what_its_plan_needs() -> None:
+    """Softmax in place and normalisations by their kernels: the arena of the float network is the integer plan's."""
+    graph = prepare_for_quantization(import_module(module(Fused), (STEPS, WIDTH)))
+    made = tc.plan(tc.quantize(graph, sequences(64)), "stm32f746", schedule="layers")
+    costs = CostModel(graph).resources()
+    assert costs.arena_bytes == made.arena_lower_bound_bytes
+    assert sorted(layer.kernel for layer in costs.layers) == sorted(layer.kernel.name for layer in made.layers)
