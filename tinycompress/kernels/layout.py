@@ -202,7 +202,7 @@ _COPY_CODE = ("copy_runs", 138)
 
 def _strided_instructions(runs: Runs, graph: Graph, op: Op) -> int:
     y = graph.tensors[op.outputs[0]]
-    copies = copy_instructions(runs.elements * y.dtype.itemsize, y.elements // runs.elements)
+    copies = copy_instructions(runs.elements * y.dtype.itemsize, y.elements // max(runs.elements, 1))
     return round(row_count(y.shape) * _ROW_INSTRUCTIONS + copies)
 
 
