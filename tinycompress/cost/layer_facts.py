@@ -141,7 +141,7 @@ class LayerCosts:
         if isinstance(op, o.Table) and op.table is None:
             op = replace(op, table=f"{op.name}_table")
             tensors[f"{op.name}_table"] = Tensor(f"{op.name}_table", (256,), DType.INT8, None, np.zeros(256, np.int8))
-        op = _fitted(op, tensors)
+        op = _fitted(op, tensors, self._graph.tensors[op.inputs[0]].shape)
         for name, shape in zip(op.outputs, infer(op, tensors), strict=True):
             tensors[name] = self._activation(name, shape)
         return Graph("layer", (), op.outputs, tensors, (op,))
@@ -189,16 +189,19 @@ def _norm_constant(name: str, channels: int, dtype: DType) -> Tensor:
     return Tensor(name, (channels,), dtype, QParams.per_tensor(WEIGHT_SCALE, 0), np.ones(channels, dtype.numpy))
 
 
-def _fitted(op: o.Op, tensors: Mapping[str, Tensor]) -> o.Op:
-    """The operator with those attributes that spell out extents made to fit its inputs."""
+def _fitted(op: o.Op, tensors: Mapping[str, Tensor], before: Shape) -> o.Op:
+    """The operator with those attributes that spell out extents made to fit its inputs; `before` is the first one's
+    shape that they fit now."""
     if isinstance(op, o.Conv2D) and op.groups > 1:
         per_group = tensors[op.weights].shape[3]
         return replace(op, groups=max(1, tensors[op.inputs[0]].shape[-1] // per_group))
     if isinstance(op, o.Reshape):
         return replace(op, shape=(*op.shape[:-1], tensors[op.inputs[0]].elements // math.prod(op.shape[:-1])))
     if isinstance(op, o.Slice):
-        ends = tuple(min(e, s) for e, s in zip(op.end, tensors[op.inputs[0]].shape, strict=True))
-        return replace(op, end=ends)
+        scales = [(new, old) for new, old in zip(tensors[op.inputs[0]].shape, before, strict=True)]
+        ends = tuple(max(e * new // old, 1) for e, (new, old) in zip(op.end, scales, strict=True))
+        starts = tuple(min(b * new // old, e - 1) for b, e, (new, old) in zip(op.begin, ends, scales, strict=True))
+        return replace(op, begin=starts, end=ends)
     return op
 
 
