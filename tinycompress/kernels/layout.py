@@ -218,7 +218,7 @@ def _pad_instructions(op: Pad, graph: Graph) -> int:
     x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     padding, size = _padding(op, graph), y.dtype.itemsize
     filled = 0.6 * size * (y.elements - x.elements)
-    copies = copy_instructions(padding.run * size, x.elements // padding.run)
+    copies = copy_instructions(padding.run * size, x.elements // max(padding.run, 1))
     return round(row_count(y.shape) * _ROW_INSTRUCTIONS + filled + copies)
 
 

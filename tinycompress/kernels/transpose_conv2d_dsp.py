@@ -64,7 +64,8 @@ def _phase_weights(op: TransposeConv2D, graph: Graph, phase: Pair) -> Array:
     """(outputs, taps, channels) of a phase: column after column, each from its first tap down."""
     weights = graph.tensors[op.weights].constant
     taken = weights[:, phase[0] :: op.stride[0], phase[1] :: op.stride[1]].swapaxes(1, 2)
-    return taken.reshape(len(weights), -1, weights.shape[3])
+    outputs, columns, rows, channels = taken.shape
+    return taken.reshape(outputs, columns * rows, channels)
 
 
 def _folded_bias(op: TransposeConv2D, graph: Graph, weights: Array) -> Array:
@@ -82,7 +83,9 @@ def _requantization(op: TransposeConv2D, graph: Graph, rounding: Rounding) -> Re
     parts = []
     for phase in phases_of(op, graph).all:
         taken = _phase_weights(op, graph, phase)
-        parts.append(gemm.channels_of(taken.reshape(outputs, -1), _folded_bias(op, graph, taken), multipliers, shifts))
+        parts.append(
+            gemm.channels_of(taken.reshape(outputs, taken[0].size), _folded_bias(op, graph, taken), multipliers, shifts)
+        )
     clamp = Clamp(y.quantization.tensor_zero_point, *activation_range(op.activation, y))
     channels = Channels(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Channels)))
     return choose_requantization(channels, clamp, rounding)
@@ -97,8 +100,9 @@ def _rows(op: TransposeConv2D, graph: Graph, phases: Phases, phase: Pair) -> Arr
     taken = _phase_weights(op, graph, phase)
     outputs, taps, channels = taken.shape
     padded = np.pad(taken, ((0, 0), (0, phases.units(phase) * phases.unit_taps - taps), (0, -channels % 4)))
-    units = padded.reshape(outputs, phases.units(phase), -1)
-    return np.pad(units, ((0, 0), (0, 0), (0, 4 * phases.depth.groups - units.shape[2]))).reshape(outputs, -1)
+    units = padded.reshape(outputs, phases.units(phase), phases.unit_taps * padded.shape[2])
+    walked = np.pad(units, ((0, 0), (0, 0), (0, 4 * phases.depth.groups - units.shape[2])))
+    return walked.reshape(outputs, 4 * phases.depth_of(phase).groups)
 
 
 def _pack(op: TransposeConv2D, graph: Graph, rounding: Rounding) -> PackedKernel:
