@@ -18,7 +18,8 @@ from tinycompress import assets
 from tinycompress.build.host import host_compiler
 from tinycompress.build.toolchain import run_compiler
 from tinycompress.emit.contexts import ModelContext
-from tinycompress.ir.tensor import Array
+from tinycompress.errors import ModelError
+from tinycompress.ir.tensor import Array, Tensor
 from tinycompress.plan.model import ARENA_ALIGN, Plan
 
 _CTYPES: dict[str, Any] = {"int8_t": ctypes.c_int8, "int16_t": ctypes.c_int16, "int32_t": ctypes.c_int32}
@@ -94,18 +95,17 @@ class HostProgram:
         return found
 
     def run(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
-        """One inference: output arrays by tensor name. A single array stands for an only input."""
+        """One inference of integers: output arrays by tensor name. A single array stands for an only input.
+
+        ModelError TC-M401 for real values, or as many as the input does not have.
+        """
         graph = self.plan.graph
         if not isinstance(inputs, Mapping):
             (name,) = graph.input_names
             inputs = {name: inputs}
         held = []
         for name in graph.input_names:
-            tensor = graph.tensors[name]
-            values = np.ascontiguousarray(inputs[name], dtype=tensor.dtype.numpy)
-            if values.size != tensor.elements:
-                raise ValueError(f"input {name} has {values.size} elements, the model takes {tensor.elements}")
-            held.append(values)
+            held.append(_integers(np.asarray(inputs[name]), graph.tensors[name]))
         made = [np.empty(graph.tensors[n].shape, graph.tensors[n].dtype.numpy) for n in graph.outputs]
         pointers_in = (ctypes.c_void_p * len(held))(*(v.ctypes.data for v in held))
         pointers_out = (ctypes.c_void_p * len(made))(*(v.ctypes.data for v in made))
@@ -130,6 +130,19 @@ class HostProgram:
         finally:
             self._trace_into(None)
         return {**dict(zip(names, traced, strict=True)), **outputs}
+
+
+def _integers(values: Array, tensor: Tensor) -> Array:
+    """One sample as the program takes it."""
+    if values.dtype.kind not in "iu" or values.size != tensor.elements:
+        raise ModelError(
+            "TC-M401",
+            f"{values.dtype} values of shape {list(values.shape)} for an input of {tensor.dtype.value} of shape "
+            f"{list(tensor.shape)}",
+            where=tensor.name,
+            fix="give one sample of integers; `ir.inputs.integer_inputs` makes them of real values",
+        )
+    return np.ascontiguousarray(values, dtype=tensor.dtype.numpy)
 
 
 def _unload(library: ctypes.CDLL) -> None:

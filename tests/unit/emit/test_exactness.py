@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.plan.networks import mixed, recurrent, residual
 from tinycompress.emit import HostProgram, generate
+from tinycompress.errors import ModelError
 from tinycompress.execute import reference
 from tinycompress.frontends.tflite_model import load_tflite
 from tinycompress.ir.graph import QuantGraph, Rounding
@@ -83,7 +84,13 @@ def test_published_models(tmp_path: Path, data_dir: Path, model: str, has_dsp: b
     assert_exact(generate(made, tmp_path).host(), graph, 3)
 
 
-def test_an_input_of_the_wrong_size_is_refused(tmp_path: Path) -> None:
-    host = generate(plan(residual()), tmp_path).host()
-    with pytest.raises(ValueError, match="takes 432"):
-        host.run(np.zeros(3, np.int8))
+def test_only_one_sample_of_integers_is_taken(tmp_path: Path) -> None:
+    graph = residual()
+    host = generate(plan(graph), tmp_path).host()
+    (name,) = graph.input_names
+    sample = np.zeros(graph.tensors[name].shape, np.int8)
+    host.run(sample)
+    for wrong in (sample[:1], np.stack([sample, sample]), sample.astype(np.float32)):
+        with pytest.raises(ModelError, match="one sample of integers") as caught:
+            host.run(wrong)
+        assert caught.value.code == "TC-M401"
