@@ -205,6 +205,9 @@ LAYER_NORM_BITS = 12
 LAYER_NORM_GAMMA_BITS = 12
 """gamma is within ±2047, so that a normalised value times it, and beta, fit 32 bits."""
 
+LAYER_NORM_BETA_LIMIT = 1 << 30
+"""Largest magnitude of a quantized beta: half the accumulator's range is left for the products."""
+
 LAYER_NORM_CHANNELS = 1 << 14
 """Most channels of a quantized LayerNorm: normalised values are then below 2^7."""
 

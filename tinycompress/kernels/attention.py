@@ -14,9 +14,6 @@ from tinycompress.ir.tensor import DType
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
 from tinycompress.kernels.packing import INT32_MAX, are_activations, describe, estimate, is_int8
 
-BETA_LIMIT = 1 << 30
-"""Largest magnitude of a quantized beta: half the accumulator's range is left for the products."""
-
 
 def terms(op: MatMul, graph: Graph) -> int:
     """Products in one output."""
@@ -72,7 +69,7 @@ def supports_norm(op: LayerNorm, graph: Graph) -> bool:
         and gamma.dtype is DType.INT16
         and beta.dtype is DType.INT32
         and int(np.abs(gamma.constant.astype(np.int64)).max()) < 1 << (qp.LAYER_NORM_GAMMA_BITS - 1)
-        and int(np.abs(beta.constant.astype(np.int64)).max()) <= BETA_LIMIT
+        and int(np.abs(beta.constant.astype(np.int64)).max()) <= qp.LAYER_NORM_BETA_LIMIT
         and gamma.shape[0] <= qp.LAYER_NORM_CHANNELS
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from tinycompress.execute.functions import apply
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
-from tinycompress.ir.quant_params import LAYER_NORM_BITS, LAYER_NORM_GAMMA_BITS
+from tinycompress.ir.quant_params import LAYER_NORM_BETA_LIMIT, LAYER_NORM_BITS, LAYER_NORM_GAMMA_BITS
 from tinycompress.ir.tensor import Array, DType, QParams, Tensor
 from tinycompress.quantize.ranges import SMALLEST_SCALE, WEIGHT_LIMIT, WeightScales, activation_qparams
 
@@ -75,10 +75,13 @@ def quantize_bias(bias: Tensor, input_scale: float, weights: QParams) -> Tensor:
 def quantize_norm(gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
     """gamma of a LayerNorm as int16 of LAYER_NORM_GAMMA_BITS bits, and beta as int32 in units of gamma's scale / 2^12.
 
-    A beta that would exceed BIAS_LIMIT makes gamma's scale larger instead.
+    A beta that would exceed LAYER_NORM_BETA_LIMIT makes gamma's scale larger instead.
     """
     limit, unit = (1 << (LAYER_NORM_GAMMA_BITS - 1)) - 1, 1 << LAYER_NORM_BITS
-    largest = float(np.abs(gamma.constant).max()) / limit, float(np.abs(beta.constant).max()) * unit / BIAS_LIMIT
+    largest = (
+        float(np.abs(gamma.constant).max()) / limit,
+        float(np.abs(beta.constant).max()) * unit / LAYER_NORM_BETA_LIMIT,
+    )
     scale = float(np.float32(max(*largest, SMALLEST_SCALE)))
     qparams = QParams.per_tensor(scale, 0, 16)
     values = np.clip(quantize_values(gamma.constant, qparams, DType.INT16), -limit, limit)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import tinycompress as tc
+from tests.oracle.tflm_oracle import Tflm
+from tests.unit.frontends.tflite_made import File
 from tinycompress.cost.model import CostModel
 from tinycompress.errors import ModelError, UnsupportedOpError
 from tinycompress.execute import float_reference, reference
@@ -21,7 +23,8 @@ from tinycompress.frontends.onnx_model import import_onnx
 from tinycompress.frontends.torch_export import import_module
 from tinycompress.ir import ops as o
 from tinycompress.ir.fixedpoint import dequantize_values, quantize_values
-from tinycompress.ir.graph import Graph
+from tinycompress.ir.graph import Graph, QuantGraph
+from tinycompress.ir.tensor import QParams
 from tinycompress.passes import prepare_for_quantization
 
 WIDTH, HEADS, STEPS = 24, 3, 10
@@ -198,3 +201,33 @@ def test_float_attention_costs_what_its_plan_needs() -> None:
     costs = CostModel(graph).resources()
     assert costs.arena_bytes == made.arena_lower_bound_bytes
     assert sorted(layer.kernel for layer in costs.layers) == sorted(layer.kernel.name for layer in made.layers)
+
+
+@pytest.mark.parametrize("adjoint", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("lead", [(1,), (1, 3), (1, 2, 2)])
+def test_batch_matmul_of_a_file_gives_tflm_bytes(lead: tuple[int, ...], adjoint: tuple[bool, bool]) -> None:
+    """Any leading axes, either operand transposed."""
+    rows, inner, columns = 5, 7, 4
+    file = File()
+    shapes = [(rows, inner), (inner, columns)]
+    a, b = (file.activation((*lead, *(s[::-1] if t else s))) for s, t in zip(shapes, adjoint, strict=True))
+    y = file.activation((*lead, rows, columns), qparams=QParams.per_tensor(0.05, -3))
+    file.op("BATCH_MATMUL", [a, b], y, "BatchMatMulOptions", AdjX=adjoint[0], AdjY=adjoint[1])
+    graph, oracle = file.graph([a, b], [y]), Tflm(file.bytes([a, b], [y]))
+    assert isinstance(graph, QuantGraph)
+    generator = np.random.default_rng(2)
+    for _ in range(5):
+        values = [generator.integers(-128, 128, graph.tensors[n].shape).astype(np.int8) for n in graph.input_names]
+        found = reference.run(graph, dict(zip(graph.input_names, values, strict=True))).output
+        (expected,) = oracle.run(values)
+        np.testing.assert_array_equal(found.reshape(-1), expected.reshape(-1))
+
+
+def test_batch_matmul_of_matrices_that_differ_in_number_is_refused() -> None:
+    file = File()
+    a, b = file.activation((1, 4, 5, 6)), file.activation((1, 1, 6, 3))
+    y = file.activation((1, 4, 5, 3))
+    file.op("BATCH_MATMUL", [a, b], y, "BatchMatMulOptions")
+    with pytest.raises(UnsupportedOpError, match="leading axes differ") as caught:
+        file.graph([a, b], [y])
+    assert caught.value.code == "TC-M204"
