@@ -246,3 +246,40 @@ def log_softmax(op: o.LogSoftmax, low: Lowering) -> list[PartContext]:
         ("params.reverse_multiplier", p.reverse_multiplier), ("params.reverse_shift", p.reverse_shift),
     ]  # fmt: skip
     return [part("tc_log_softmax", "layer", [("count", vectors), *members, *low.in_out(op)])]
+
+
+# -- attention -----------------------------------------------------------------------------------------------
+
+
+def layer_norm(op: o.LayerNorm, low: Lowering) -> list[PartContext]:
+    """A thread a vector, with the microcontroller's arithmetic."""
+    channels = low[op.output].shape[-1]
+    p = qp.layer_norm_params(op, low.graph.tensors, low.graph.rounding)
+    low_word, high_word = p.epsilon_words
+    fields = [
+        ("count", low.elements(op.output) // channels), ("params.vectors", 1), ("params.channels", channels),
+        ("params.epsilon_low", low_word), ("params.epsilon_high", high_word), ("params.multiplier", p.multiplier),
+        ("params.shift", p.shift), ("params.output_zero_point", low[op.output].quantization.tensor_zero_point),
+        ("params.gamma", low.constant(f"{op.name}_gamma", low[op.gamma].constant, f"{op.name} gamma")),
+        ("params.beta", low.constant(f"{op.name}_beta", low[op.beta].constant, f"{op.name} beta")), *low.in_out(op),
+    ]  # fmt: skip
+    return [part("tc_layer_norm", "layer", fields)]
+
+
+def matmul(op: o.MatMul, low: Lowering) -> list[PartContext]:
+    """A thread an output."""
+    a, b = (low[n] for n in op.inputs)
+    _, rows, columns = low[op.output].shape
+    multiplier, shift = qp.mul_multiplier(a, b, low[op.output], low.graph.rounding)
+    terms = a.shape[2]
+    fields = [
+        ("count", low.elements(op.output)), ("params.rows", rows), ("params.terms", terms),
+        ("params.columns", columns), ("params.term_step", 1 if op.is_transposed else columns),
+        ("params.column_step", terms if op.is_transposed else 1),
+        ("params.first_zero_point", a.quantization.tensor_zero_point),
+        ("params.second_zero_point", b.quantization.tensor_zero_point), ("params.multiplier", multiplier),
+        ("params.shift", shift), ("params.output_zero_point", low[op.output].quantization.tensor_zero_point),
+        ("first_size", rows * terms), ("second_size", terms * columns), ("size", rows * columns),
+        ("second", low.data(op.inputs[1])), *low.in_out(op),
+    ]  # fmt: skip
+    return [part("tc_matmul", "layer", fields)]

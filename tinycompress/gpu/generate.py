@@ -63,7 +63,7 @@ def generate_cuda(graph: QuantGraph, directory: Path, *, sparse: Collection[str]
 def kernel_files() -> dict[str, str]:
     """The hand-written headers a program includes, unmodified, by file name."""
     own = {path.name: path.read_text(encoding="utf-8") for path in sorted(_kernels().glob("*.h"))}
-    return own | kernel_closure({"tc_softmax.h"})
+    return own | kernel_closure({"tc_layer_norm.h", "tc_matmul.h", "tc_softmax.h"})
 
 
 def write_sweep(directory: Path) -> Path:

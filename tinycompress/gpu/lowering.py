@@ -37,7 +37,7 @@ class Lowering:
         return self.graph.tensors[name]
 
     def constant(self, stem: str, data: Array, comment: str) -> str:
-        """The C expression of a device pointer to `data` (int8, int32 or uint32)."""
+        """The C expression of a device pointer to `data` (int8, int16, int32 or uint32)."""
         name = self.names.fresh(stem, "k")
         index = name.upper()
         c_type = f"{data.dtype}_t"

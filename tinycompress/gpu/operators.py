@@ -35,6 +35,8 @@ LOWER: dict[type[o.Op], Lower] = {
     o.Table: el.table,
     o.Softmax: el.softmax,
     o.LogSoftmax: el.log_softmax,
+    o.LayerNorm: el.layer_norm,
+    o.MatMul: el.matmul,
 }
 """How each operator runs on a GPU. Reshape is a view and needs nothing."""
 

@@ -225,6 +225,12 @@ class LayerNormParams:
     multiplier: int
     shift: int
 
+    @property
+    def epsilon_words(self) -> tuple[int, int]:
+        """Low and high 32 bits of epsilon, as int32."""
+        low = self.epsilon & 0xFFFFFFFF
+        return low - (1 << 32) if low >> 31 else low, self.epsilon >> 32
+
 
 def layer_norm_params(
     op: o.LayerNorm, tensors: Mapping[str, Tensor], rounding: Rounding = Rounding.DOUBLE

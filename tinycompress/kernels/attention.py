@@ -79,14 +79,14 @@ def pack_norm(op: LayerNorm, graph: Graph, rounding: Rounding) -> PackedKernel:
     x, gamma, beta, y = (graph.tensors[n] for n in (op.inputs[0], op.gamma, op.beta, op.output))
     p = qp.layer_norm_params(op, graph.tensors, rounding)
     channels = x.shape[-1]
-    low = p.epsilon & 0xFFFFFFFF
+    low, high = p.epsilon_words
     return PackedKernel(
         "tc_layer_norm_s8_params",
         (
             ("vectors", row_elements(x.shape) // channels),
             ("channels", channels),
-            ("epsilon_low", low - (1 << 32) if low >> 31 else low),
-            ("epsilon_high", p.epsilon >> 32),
+            ("epsilon_low", low),
+            ("epsilon_high", high),
             ("multiplier", p.multiplier),
             ("shift", p.shift),
             ("output_zero_point", y.quantization.tensor_zero_point),

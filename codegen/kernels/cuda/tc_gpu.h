@@ -16,10 +16,14 @@
 #define TC_HD __host__ __device__ inline
 /* The portable kernels are `static inline` C: this makes them callable from both sides, unchanged. */
 #define inline inline __host__ __device__
+#include "tc_layer_norm.h"
+#include "tc_matmul.h"
 #include "tc_softmax.h"
 #undef inline
 #else
 #define TC_HD inline
+#include "tc_layer_norm.h"
+#include "tc_matmul.h"
 #include "tc_softmax.h"
 #endif
 

@@ -330,6 +330,39 @@ struct tc_log_softmax {
     }
 };
 
+/* LayerNorm over vectors of params.channels; `count` counts vectors. */
+struct tc_layer_norm {
+    int32_t count;
+    tc_layer_norm_s8_params params;
+    const int8_t *input;
+    int8_t *output;
+
+    TC_HD void operator()(int32_t sample, int32_t i) const
+    {
+        const int64_t at = ((int64_t)sample * count + i) * params.channels;
+        tc_layer_norm_vector(&params, input + at, output + at);
+    }
+};
+
+/* Product of two activations; first_size, second_size and `size` are elements of one group. */
+struct tc_matmul {
+    int32_t count;
+    tc_matmul_s8_params params;
+    int32_t first_size;
+    int32_t second_size;
+    int32_t size;
+    const int8_t *input;
+    const int8_t *second;
+    int8_t *output;
+
+    TC_HD void operator()(int32_t sample, int32_t i) const
+    {
+        const int64_t group = ((int64_t)sample * count + i) / size;
+        output[(int64_t)sample * count + i] =
+            tc_matmul_output(&params, input + group * first_size, second + group * second_size, i % size);
+    }
+};
+
 #if defined(__CUDACC__)
 template <class LAYER> __global__ void tc_layer_kernel(const LAYER layer, int32_t batch)
 {
