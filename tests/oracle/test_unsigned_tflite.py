@@ -26,7 +26,7 @@ ROUNDED_DIFFERENTLY = {"AveragePool2D": 0.1, "ResizeBilinear": 0.1, "FullyConnec
 SIGNED_ONLY = (o.Function.ELU, o.Function.ABS)
 """Functions that LiteRT has no uint8 kernel of."""
 
-SKIPPED = ("SVDF", "LSTM", "LayerNorm")
+SKIPPED = ("SVDF", "LSTM", "MatMul", "LayerNorm")
 """Operators that LiteRT has no uint8 kernel of."""
 
 

@@ -135,7 +135,7 @@ class _Importer:
         dtype = DType.INT32 if is_index else DType.FLOAT32
         found = self.builder.input(value.name, shape, is_plain=is_plain, dtype=dtype)
         if batch:
-            found = placed(self.builder.reshape(found, (shape[0], 1, shape[1])))
+            found = placed(self.builder.reshape(found, (shape[0], 1, shape[1])), 1)
         if value.type_name not in _REAL and not is_index:
             self.quantized.integer_input(value.name, found, value.type_name)
         return found

@@ -62,7 +62,7 @@ def _lstm(b: ChannelsFirstBuilder, call: Call) -> Result:
     if is_batch_first:
         return [b.reshape(joined, (x.shape[0], count, units)), *states]
     outputs = b.reshape(joined, (x.shape[0], count, 1, units))
-    return [replace(v, has_batch=False) for v in (outputs, *(b.reshape(s, (count, 1, units)) for s in states))]
+    return [replace(outputs, batch=2), *(replace(b.reshape(s, (count, 1, units)), batch=1) for s in states)]
 
 
 def _checked(call: Call) -> tuple[bool, ...]:

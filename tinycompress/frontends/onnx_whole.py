@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tinycompress.errors import ModelError
-from tinycompress.frontends.batch_axis import full_shape, placed, whole
+from tinycompress.frontends.batch_axis import batch_of_view, full_shape, is_whole, lifted, placed
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.onnx_call import Call, Handler, Operand, Result, batch_error, refused, reshape_target
 from tinycompress.frontends.values import Value
@@ -29,9 +29,8 @@ _ANYWHERE = (
 
 def on_whole_shapes(call: Call, ordinary: Handler) -> Handler:
     """`ordinary`, or a handler about all axes: of a value whose batch does not lead, or that moves or merges it."""
-    is_whole = any(isinstance(v, Value) and not v.has_batch for v in call.operands)
     kind = call.node.kind
-    if not is_whole and not _moves_batch(call):
+    if not any(isinstance(v, Value) and is_whole(v) for v in call.operands) and not _moves_batch(call):
         return ordinary
     if kind == "Shape":
         return _shape
@@ -39,8 +38,12 @@ def on_whole_shapes(call: Call, ordinary: Handler) -> Handler:
         raise batch_error("works on a tensor whose batch axis is not the first")
 
     def handler(b: ChannelsFirstBuilder, call: Call) -> Result:
-        made = ordinary(b, _lifted(call))
-        return [_placed(v) for v in made] if isinstance(made, list) else _placed(made)
+        made, first = ordinary(b, _lifted(call)), next(v for v in call.operands if isinstance(v, Value))
+        if isinstance(made, list):
+            return [placed(v) if isinstance(v, Value) else v for v in made]
+        if not isinstance(made, Value):
+            return made
+        return placed(made, batch_of_view(first, made.shape, permutation(call) if kind == "Transpose" else None))
 
     return handler
 
@@ -80,7 +83,7 @@ def _lifted(call: Call) -> Call:
 
     Axes are counted from the end, as the new one in front is not counted.
     """
-    operands = [replace(whole(v), has_batch=True) if isinstance(v, Value) else v for v in call.operands]
+    operands = [lifted(v) if isinstance(v, Value) else v for v in call.operands]
     rank = max(len(v.shape) for v in operands if isinstance(v, Value))
     kind, attributes = call.node.kind, dict(call.node.attributes)
     if kind in _AXIS:
@@ -113,7 +116,3 @@ def _from_end(axes: list[int], rank: int) -> list[int]:
     if any(not -rank <= a < rank for a in axes):
         raise ModelError("TC-M306", f"axes {axes} are outside a rank of {rank}")
     return [a - rank if a >= 0 else a for a in axes]
-
-
-def _placed(operand: Operand) -> Operand:
-    return placed(operand) if isinstance(operand, Value) else operand

@@ -61,7 +61,7 @@ def _stacked(b: ChannelsFirstBuilder, states: Sequence[Value]) -> Value:
     """States by layer as torch gives them, `(layers, batch, units)`."""
     rows = [b.reshape(state, (1, *state.shape)) for state in states]
     joined = rows[0] if len(rows) == 1 else b.concat(rows, 0)
-    return replace(b.reshape(joined, (len(states), 1, joined.shape[-1])), has_batch=False)
+    return replace(b.reshape(joined, (len(states), 1, joined.shape[-1])), batch=1)
 
 
 def _embedding(b: ChannelsFirstBuilder, call: Call) -> Result:

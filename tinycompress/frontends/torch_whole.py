@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tinycompress.errors import ModelError
-from tinycompress.frontends.batch_axis import FIX, full_shape, placed, whole
+from tinycompress.frontends.batch_axis import FIX, batch_of_view, full_shape, is_whole, lifted, placed
 from tinycompress.frontends.channels_first import ChannelsFirstBuilder
 from tinycompress.frontends.torch_calls import Call, Handler, Result
 from tinycompress.frontends.torch_movement import MOVEMENT
@@ -25,19 +24,31 @@ _ANYWHERE = (
 
 def on_whole_shapes(target: str, call: Call, ordinary: Handler) -> Handler:
     """`ordinary`, or a handler about all axes: of a value whose batch does not lead, or that moves or merges it."""
-    is_whole = any(not v.has_batch for v in _values(call))
-    if target in MOVEMENT:
-        is_whole = is_whole or _moves_batch(call)
-    elif is_whole and target.split(".")[1] not in _ANYWHERE:
+    reads_whole = any(is_whole(v) for v in _values(call))
+    if target not in MOVEMENT and reads_whole and target.split(".")[1] not in _ANYWHERE:
         raise ModelError("TC-M102", "it works on a tensor whose batch axis is not the first", fix=FIX)
-    if not is_whole:
+    if not reads_whole and not (target in MOVEMENT and _moves_batch(call)):
         return ordinary
 
     def handler(b: ChannelsFirstBuilder, call: Call) -> Result:
-        made = ordinary(b, _lifted(call))
-        return [placed(v) for v in made] if isinstance(made, list) else placed(made)
+        made, (first, *_) = ordinary(b, _lifted(call)), _values(call)
+        if isinstance(made, list):
+            return [placed(v) for v in made]
+        return placed(made, batch_of_view(first, made.shape, _permutation(call)))
 
     return handler
+
+
+def _permutation(call: Call) -> list[int] | None:
+    """What a permute or a transpose does to all axes; None for other calls."""
+    if "dims" not in call.args and "dim0" not in call.args:
+        return None
+    perm = list(range(len(call.result_shapes[0])))
+    if "dims" in call.args:
+        return [int(d) % len(perm) for d in call["dims"]]
+    first, second = int(call["dim0"]) % len(perm), int(call["dim1"]) % len(perm)
+    perm[first], perm[second] = second, first
+    return perm
 
 
 def _values(call: Call) -> list[Value]:
@@ -49,12 +60,8 @@ def _moves_batch(call: Call) -> bool:
     """Whether the batch, in front before, is elsewhere in the results or merged. Joining along it is no move."""
     if "tensors" in call.args:
         return False
-    if any(shape[:1] != (1,) for shape in call.result_shapes):
-        return True
-    rank = len(call.result_shapes[0])
-    if "dims" in call.args:
-        return bool(call["dims"][0] % rank)
-    return "dim0" in call.args and 0 in (call["dim0"] % rank, call["dim1"] % rank) and call["dim0"] != call["dim1"]
+    perm = _permutation(call)
+    return any(shape[:1] != (1,) for shape in call.result_shapes) or (perm is not None and perm[0] != 0)
 
 
 def _lifted(call: Call) -> Call:
@@ -67,11 +74,11 @@ def _lifted(call: Call) -> Call:
 
     def lift(name: str, argument: Any) -> Any:
         if isinstance(argument, Value):
-            return replace(whole(argument), has_batch=True)
+            return lifted(argument)
         if isinstance(argument, (list, tuple)) and any(isinstance(a, Value) for a in argument):
             return [lift("", a) for a in argument]
         if name == "dims":
-            return [0, *(int(d) % rank + 1 for d in argument)]
+            return [0, *(d + 1 for d in _permutation(call) or ())]
         if name in ("dim", "dim0", "dim1") and argument is not None:
             dims = [int(d) - axes if d >= 0 else int(d) for d in np.atleast_1d(argument)]
             return dims if isinstance(argument, (list, tuple)) else dims[0]

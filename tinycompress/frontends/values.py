@@ -39,13 +39,14 @@ _PLAIN_LETTERS = {1: "C", 2: "TC", 3: "HWC"}
 class Value:
     """A source tensor: the IR `tensor` that holds it, its batch-free source `shape`, and their relation.
 
-    With `has_batch` the source has a batch of 1 in front of `shape`; else `shape` holds all its axes (`batch_axis`).
+    A `batch` of 0 is in front of `shape` and not in it; else `shape` holds all axes of the source, the batch of 1 at
+    `batch`, or merged with others (None), see `batch_axis`.
     """
 
     tensor: str
     shape: Shape
     layout: Layout
-    has_batch: bool = True
+    batch: int | None = 0
 
 
 def refuse(why: str, fix: str) -> UnsupportedOpError:

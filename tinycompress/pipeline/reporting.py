@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinycompress import __version__
-from tinycompress.build import Firmware
 from tinycompress.config import BudgetSection
 from tinycompress.cost.macs import graph_shapes as shapes_of
 from tinycompress.cost.macs import macs, op_macs
 from tinycompress.ir.graph import Graph, QuantGraph
 from tinycompress.ir.store import graph_sha256
-from tinycompress.pipeline.measuring import TargetRun
-from tinycompress.pipeline.target import Target
 from tinycompress.plan.feed import feed_work
 from tinycompress.plan.model import LayerPlan, Plan
 from tinycompress.report import model as m
+
+if TYPE_CHECKING:  # they bring the ELF reader and the emulator, which planning does without
+    from tinycompress.build import Firmware
+    from tinycompress.pipeline.measuring import TargetRun
+    from tinycompress.pipeline.target import Target
 
 
 def layer_reports(plan: Plan, cycles: tuple[int, ...] | None, *, counted: bool) -> tuple[m.Layer, ...]:
