@@ -1,6 +1,6 @@
 """LayerNorm of the integer reference: exact sums, an integer root, one rounding of the normalised value, one of y.
 
-The formula stands in `ir.quant_params.LayerNormParams`. No other runtime has an int8 form of this operator to equal.
+The formula stands in `ir.quant_params.LayerNormParams`. TFLite has no such operator whose bytes could be equalled.
 """
 
 from __future__ import annotations
