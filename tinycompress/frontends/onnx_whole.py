@@ -87,7 +87,8 @@ def _lifted(call: Call) -> Call:
     rank = max(len(v.shape) for v in operands if isinstance(v, Value))
     kind, attributes = call.node.kind, dict(call.node.attributes)
     if kind in _AXIS:
-        attributes["axis"] = _from_end([int(attributes.get("axis", _AXIS[kind]))], rank)[0]
+        default = 1 if call.opset < 13 and kind in ("Softmax", "LogSoftmax") else _AXIS[kind]
+        attributes["axis"] = _from_end([int(attributes.get("axis", default))], rank)[0]
     elif kind == "Transpose":
         attributes["perm"] = [0, *(p + 1 for p in permutation(call))]
     elif kind == "Reshape":

@@ -88,7 +88,8 @@ def _attention(b: ChannelsFirstBuilder, call: Call) -> Result:
     query, key, value = (call.value(name) for name in ("query", "key", "value"))
     if call["attn_mask"] is not None or call["is_causal"] or call["dropout_p"] or call.args.get("enable_gqa"):
         raise refuse("attention with a mask, dropout or grouped queries", "leave them out: inference sees whole inputs")
-    scale = call.args.get("scale") or 1.0 / math.sqrt(query.shape[-1])
+    scale = call.args.get("scale")
+    scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     rank = len(key.shape)
     scores = b.matmul(query, b.transpose(key, (*range(rank - 2), rank - 1, rank - 2)))
     return b.matmul(b.softmax(o.Softmax, scores, len(scores.shape) - 1, beta=float(scale)), value)

@@ -161,7 +161,8 @@ class FullyConnected(Op):
 class MatMul(Op):
     """A product of two activations for each of g, `[g,m,k] × [g,k,n] → [g,m,n]`; transposed, the second is `[g,n,k]`.
 
-    The scores and the weighted sums of attention; a product with constants is a `FullyConnected`.
+    The scores and the weighted sums of attention (Vaswani et al., arXiv 1706.03762); a product with constants is a
+    `FullyConnected`.
     """
 
     is_transposed: bool = False
@@ -312,7 +313,8 @@ class BatchNorm(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class LayerNorm(Op):
-    """Over the last axis: y = (x − mean) / sqrt(variance + epsilon) · gamma + beta, mean and variance of each vector.
+    """Over the last axis: y = (x − mean) / sqrt(variance + epsilon) · gamma + beta, mean and variance of each vector
+    (Ba, Kiros, Hinton, arXiv 1607.06450).
 
     `gamma` and `beta` are `(c,)`; quantized, gamma is int16 of LAYER_NORM_GAMMA_BITS bits, beta int32 (`quant_params`).
     """

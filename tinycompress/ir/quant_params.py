@@ -116,7 +116,10 @@ def softmax_params(x: Tensor, beta: float = 1.0, rounding: Rounding = Rounding.D
     return SoftmaxParams(multiplier, shift, -math.floor(radius))
 
 
-FIXED_OUTPUTS = {o.Softmax: QParams.per_tensor(1 / 256, -128), o.LogSoftmax: QParams.per_tensor(16 / 256, 127)}
+FIXED_OUTPUTS: dict[type[o.Op], QParams] = {
+    o.Softmax: QParams.per_tensor(1 / 256, -128),
+    o.LogSoftmax: QParams.per_tensor(16 / 256, 127),
+}
 """Operators whose int8 form has one possible result scale."""
 
 SOFTMAX_REACH = 10.0

@@ -8,8 +8,8 @@ import numpy as np
 
 from tinycompress.ir.fixed_functions import softmax_exponentials
 from tinycompress.ir.graph import Graph, Rounding
-from tinycompress.ir.ops import LogSoftmax, Softmax
-from tinycompress.ir.quant_params import SOFTMAX_INTEGER_BITS, log_softmax_params, softmax_params
+from tinycompress.ir.ops import LogSoftmax, Op, Softmax
+from tinycompress.ir.quant_params import FIXED_OUTPUTS, SOFTMAX_INTEGER_BITS, log_softmax_params, softmax_params
 from tinycompress.ir.shapes import row_elements
 from tinycompress.ir.tensor import DType
 from tinycompress.kernels.catalogue import KernelVariant, PackedArray, PackedKernel, fixed_code
@@ -18,10 +18,19 @@ from tinycompress.kernels.packing import are_activations, estimate, no_taps
 MAX_CLASSES = 4095
 DIFFERENCES = 256
 """Entries of a table of exponentials: differences between two int8 values."""
-Outputs = dict[DType, tuple[float, int, float]]
+Output = tuple[float, int, float]
+Outputs = dict[DType, Output]
 """By output type: scale, zero point, and how far from it (relatively) a model's scale may be, as TFLite accepts it."""
-SOFTMAX_OUTPUTS: Outputs = {DType.INT8: (1 / 256, -128, 0.0), DType.INT16: (1 / 65536, -32768, 1e-3)}
-LOG_SOFTMAX_OUTPUTS: Outputs = {DType.INT8: (16 / 256, 127, 0.0)}
+
+
+def _fixed(kind: type[Op]) -> Output:
+    """The int8 result that the operator's definition fixes, exactly."""
+    qparams = FIXED_OUTPUTS[kind]
+    return qparams.tensor_scale, qparams.tensor_zero_point, 0.0
+
+
+SOFTMAX_OUTPUTS: Outputs = {DType.INT8: _fixed(Softmax), DType.INT16: (1 / 65536, -32768, 1e-3)}
+LOG_SOFTMAX_OUTPUTS: Outputs = {DType.INT8: _fixed(LogSoftmax)}
 
 
 def _supports(op: Softmax | LogSoftmax, graph: Graph, outputs: Outputs, beta: float) -> bool:

@@ -15,7 +15,7 @@ from tinycompress.kernels import gemm_dsp as gemm
 from tinycompress.kernels.catalogue import Code, KernelVariant, PackedArray, PackedKernel
 from tinycompress.kernels.code_dsp import matrix_cores
 from tinycompress.kernels.conv2d_dsp import rounding_of
-from tinycompress.kernels.packing import bias_values, describe, has_plain_weights, output_range
+from tinycompress.kernels.packing import bias_values, describe, has_plain_weights
 from tinycompress.kernels.requantize_dsp import (
     Channels,
     Clamp,
@@ -23,6 +23,7 @@ from tinycompress.kernels.requantize_dsp import (
     choose_requantization,
     form_instructions,
 )
+from tinycompress.kernels.transpose_conv2d import geometry
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _pack(op: TransposeConv2D, graph: Graph, rounding: Rounding) -> PackedKernel
     requantization = _requantization(op, graph, rounding)
     if requantization is None:
         raise ValueError(f"{op.name} has no exact form on this kernel: ask supports() first")
-    x, y, weights = graph.tensors[op.inputs[0]], graph.tensors[op.output], graph.tensors[op.weights]
+    weights = graph.tensors[op.weights]
     phases, outputs = phases_of(op, graph), weights.shape[0]
     streams = []
     for i, phase in enumerate(phases.all):
@@ -122,19 +123,7 @@ def _pack(op: TransposeConv2D, graph: Graph, rounding: Rounding) -> PackedKernel
     return PackedKernel(
         "tc_transpose_conv2d_s8_dsp_params",
         (
-            ("input_height", x.shape[0]),
-            ("input_width", x.shape[1]),
-            ("input_channels", x.shape[2]),
-            ("output_width", y.shape[1]),
-            ("output_channels", y.shape[2]),
-            ("kernel_height", weights.shape[1]),
-            ("kernel_width", weights.shape[2]),
-            ("stride_height", op.stride[0]),
-            ("stride_width", op.stride[1]),
-            ("pad_top", op.padding[0]),
-            ("pad_left", op.padding[1]),
-            ("input_zero_point", x.quantization.tensor_zero_point),
-            *output_range(op.activation, y),
+            *geometry(op, graph),
             ("form", requantization.form),
             ("unit_taps", phases.unit_taps),
             ("steps", phases.depth.steps),

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn import functional
 
 import tinycompress as tc
+from tests.oracle.onnx_oracle import run_onnx
 from tests.oracle.tflm_oracle import Tflm
 from tests.unit.frontends.tflite_made import File
 from tinycompress.cost.model import CostModel
@@ -231,3 +233,21 @@ def test_batch_matmul_of_matrices_that_differ_in_number_is_refused() -> None:
     with pytest.raises(UnsupportedOpError, match="leading axes differ") as caught:
         file.graph([a, b], [y])
     assert caught.value.code == "TC-M204"
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+def test_a_softmax_without_axis_means_what_its_opset_says(opset: int) -> None:
+    """Over heads in front of the batch: before opset 13 over all axes from the second, then over the last."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["moved"], perm=[1, 0, 2, 3]),
+        helper.make_node("Softmax", ["moved"], ["shares"]),
+        helper.make_node("Transpose", ["shares"], ["y"], perm=[1, 0, 2, 3]),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 3, 4, 5)) for n in ("x", "y")]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:])
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8).SerializeToString()
+    imported = import_onnx(data, "net")
+    x = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32)
+    (expected,) = run_onnx(data, {"x": x[0]})
+    found = float_reference.run(imported, {imported.input_names[0]: x.transpose(0, 2, 3, 1)}).output
+    np.testing.assert_allclose(np.sort(found.ravel()), np.sort(expected.ravel()), atol=1e-6)
